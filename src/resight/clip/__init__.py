@@ -1,0 +1,1 @@
+"""CLIP's towers with the taps that re-identification needs, its tokenizer, and readers of published weights."""
