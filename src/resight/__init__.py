@@ -1,0 +1,54 @@
+"""resight: fine-tune CLIP to recognise the same individual again, from a picture or from words.
+
+Names are loaded when first used, so that `import resight` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resight.data.index import read as read_data
+    from resight.embed import embed
+    from resight.encoder import Encoder
+    from resight.errors import CheckpointError, ConfigError, DataError, ResightError
+    from resight.evaluate import evaluate
+    from resight.types import Embeddings, Record, Splits
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    "CheckpointError": "resight.errors",
+    "ConfigError": "resight.errors",
+    "DataError": "resight.errors",
+    "Embeddings": "resight.types",
+    "Encoder": "resight.encoder",
+    "Record": "resight.types",
+    "ResightError": "resight.errors",
+    "Splits": "resight.types",
+    "embed": "resight.embed",
+    "evaluate": "resight.evaluate",
+    "read_data": "resight.data.index",
+}
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Embeddings",
+    "Encoder",
+    "Record",
+    "ResightError",
+    "Splits",
+    "embed",
+    "evaluate",
+    "read_data",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'resight' has no attribute '{name}'")
+    module = importlib.import_module(_HOME[name])
+    return getattr(module, "read" if name == "read_data" else name)

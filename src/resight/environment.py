@@ -1,0 +1,100 @@
+"""The machine and the installed libraries: what runs where, and what a bug report needs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from resight.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["float32", "bf16", "fp16"]
+
+CORE = ("torch", "numpy", "scipy", "pillow", "pyarrow", "safetensors", "huggingface_hub", "tokenizers", "ftfy", "tyro")
+EXTRAS = {
+    "serve": ("fastapi", "uvicorn", "jinja2"),
+    "milvus": ("pymilvus",),
+    "export": ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"),
+    "plots": ("plotly", "umap-learn"),
+    "track": ("tensorboard",),
+}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device to compute on; "auto" is the GPU where PyTorch sees one, else the processor.
+
+    Raises ConfigError when the named device does not exist here.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"--device {name}: not usable here ({str(error).splitlines()[0]}). Use auto, cpu, or what `resight doctor` lists."
+        ) from error
+    return device
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """A context in which matrix products run in `precision`; sums, norms and losses stay float32."""
+    import torch
+
+    dtype = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "float32")
+
+
+def describe() -> dict[str, Any]:
+    """Versions, processor, memory, accelerators, folders and installed extras, as plain JSON values."""
+    import torch
+
+    from resight import __version__
+
+    return {
+        "resight": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "bf16_in_hardware": _bf16_flags(),
+        "threads": torch.get_num_threads(),
+        "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "libraries": {name: _version(name) for name in CORE},
+        "extras": {extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()},
+        "free_disk_gib": round(shutil.disk_usage(Path.home()).free / 2**30, 1),
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpuinfo(field: str) -> str:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return ""
+    lines = (line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    return next((value.strip() for name, value in lines if name.strip() == field), "")
+
+
+def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _bf16_flags() -> list[str]:
+    """Which of the processor's instruction sets multiply in bfloat16; empty when none, or not known."""
+    return sorted({"amx_bf16", "avx512_bf16"} & set(_cpuinfo("flags").split()))
