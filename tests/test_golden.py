@@ -9,13 +9,20 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+
+from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer, ViTConfig, resize_positions
+from resight.clip.model import Clip, ClipConfig, from_openai
+from resight.clip.prompts import IdentityPrompts
+from resight.clip.text import TextConfig
 
 GOLDEN = Path(os.environ.get("RESIGHT_GOLDEN", Path(__file__).parent / "golden"))
 
@@ -89,7 +96,7 @@ def golden_weights(name: str) -> dict[str, torch.Tensor]:
 def test_every_recorded_file_is_known_and_used() -> None:
     found = {path.name for path in GOLDEN.iterdir()} - {"README.md"}
     assert found == set(FILES), "a recorded file appeared or vanished: name its part in FILES and test it"
-    source = Path(__file__).read_text().split("# --- the tests")[1]
+    source = Path(__file__).read_text().split("# --- the tests")[-1]
     for name, module in FILES.items():
         stem = name.split(".")[0]
         exists = all(
@@ -109,6 +116,87 @@ def test_fill_rule_check_values() -> None:
 
 # --- towers (clip/image.py, clip/text.py) ---
 
+VIT = ViTConfig((128, 64), patch=16, stride=16, width=128, depth=12, heads=2, output=64, activation="quick_gelu")
+TEXT = TextConfig(width=128, depth=2, heads=2, output=64, activation="quick_gelu", vocabulary=100)
+
+
+def clip_with(
+    weights: dict[str, torch.Tensor], config: ClipConfig, *, positions: str, old_grid: tuple[int, int]
+) -> Clip:
+    """A model in eval mode with weights in OpenAI's names, whose position embedding `positions` is made to fit."""
+    clip = Clip(config)
+    resized = resize_positions(weights[positions], old_grid=old_grid, new_grid=config.image.grid)
+    clip.load_state_dict(from_openai({**weights, positions: resized}))
+    return clip.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(("name", "stride"), [("image_encoder_vit_stride16", 16), ("image_encoder_vit_stride12", 12)])
+def test_vision_transformer(name: str, stride: int) -> None:
+    recorded = golden(name)
+    config = ClipConfig(replace(VIT, stride=stride), TEXT)
+    clip = clip_with(golden_weights("clip_vit"), config, positions="visual.positional_embedding", old_grid=(4, 4))
+    images = torch.from_numpy(pseudo_random((3, 3, 128, 64), rank=5000, scale=1.0, base=0.0))
+    side = torch.from_numpy(recorded["cls_side_embedding"])
+    assert isinstance(clip.image, VisionTransformer)
+    found = {
+        **dict(zip(("cls_layer11", "cls_layer12_ln_post", "cls_projected"), clip.image(images), strict=True)),
+        "patch_projected": clip.image.tokens(images)[:, 1:],
+        "resized_positional_embedding": clip.image.positional_embedding,
+    }
+    for key, tap in zip(("layer11", "layer12_ln_post", "projected"), clip.image(images, side=side), strict=True):
+        found[f"side_cls_{key}"] = tap
+    assert set(found) == set(recorded) - {"__meta__", "cls_side_embedding"}
+    for key, array in found.items():
+        np.testing.assert_allclose(array, recorded[key], atol=1e-4, rtol=0, err_msg=key)
+
+
+def test_resnet() -> None:
+    recorded = golden("image_encoder_resnet_stride16")
+    config = ClipConfig(ResNetConfig((128, 64), (1, 1, 2, 1), width=16, heads=8, output=64), TEXT)
+    positions = "visual.attnpool.positional_embedding"
+    clip = clip_with(golden_weights("clip_resnet"), config, positions=positions, old_grid=(7, 7))
+    taps = clip.image(torch.from_numpy(pseudo_random((3, 3, 128, 64), rank=5000, scale=1.0, base=0.0)))
+    for key, array in zip(("layer3_avg", "layer4_avg", "attnpool_global"), taps, strict=True):
+        np.testing.assert_allclose(array, recorded[key], atol=1e-4, rtol=0, err_msg=key)
+    assert isinstance(clip.image, ModifiedResNet)
+    resized = clip.image.attnpool.positional_embedding
+    np.testing.assert_allclose(resized, recorded["resized_positional_embedding"], atol=1e-4, rtol=0)
+
+
+def test_text_transformer_and_identity_prompts() -> None:
+    recorded = golden("text_encoder")
+    weights = golden_weights("clip_vit")
+    clip = clip_with(weights, ClipConfig(VIT, TEXT), positions="visual.positional_embedding", old_grid=(4, 4))
+    assert clip.text is not None
+    assert clip.logit_scale is not None
+    features = clip.text(torch.from_numpy(recorded["tokens"]))
+    np.testing.assert_allclose(features, recorded["text_features"], atol=1e-4, rtol=0)
+
+    images = torch.from_numpy(pseudo_random((3, 3, 128, 64), rank=5000, scale=1.0, base=0.0))
+    pictures, texts = F.normalize(clip.image(images).projected), F.normalize(features)
+    logits = clip.logit_scale.exp() * pictures @ texts.T
+    np.testing.assert_allclose(logits, recorded["logits_per_image"], atol=1e-4, rtol=0)
+
+    prompts = IdentityPrompts(
+        len(recorded["context"]), recorded["prompt_tokens"][0].tolist(), placeholder=50, width=128, seed=0
+    )
+    prompts.load_state_dict({"vectors": torch.from_numpy(recorded["context"])})
+    found = prompts(torch.arange(len(recorded["context"])), clip.text).detach()
+    np.testing.assert_allclose(found, recorded["prompt_features"], atol=1e-4, rtol=0)
+
+
 # --- tokenizer (clip/tokenizer.py) ---
+
+
+def test_tokenizer_rows() -> None:
+    from resight.clip.tokenizer import END, START, encode, tokenize
+
+    recorded = json.loads((GOLDEN / "tokenizer.json").read_text())
+    rows = tokenize(recorded["texts"], context_length=recorded["context_length"]).tolist()
+    pairs = zip(recorded["tokens"], rows, strict=True)
+    injected = [text for text, (row, ours) in zip(recorded["texts"], pairs, strict=True) if row != ours]
+    assert injected == ["<|startoftext|> literal <|endoftext|>"]  # the reference lets a user's text hold special tokens
+    assert not {START, END} & set(encode(injected[0]))
+
 
 # --- neighbours, metrics, re-ranking ---
