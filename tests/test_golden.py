@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from resight import metrics
 from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer, ViTConfig, resize_positions
 from resight.clip.model import Clip, ClipConfig, from_openai
 from resight.clip.prompts import IdentityPrompts
@@ -200,3 +201,54 @@ def test_tokenizer_rows() -> None:
 
 
 # --- neighbours, metrics, re-ranking ---
+
+
+def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows divided by their length."""
+    unit_length: NDArray[np.float32] = features / np.linalg.norm(features, axis=1, keepdims=True)
+    return unit_length
+
+
+def image_retrieval_labels(stored: dict[str, NDArray[Any]]) -> tuple[metrics.Labels, metrics.Labels]:
+    return (
+        metrics.Labels(stored["query_ids"], stored["query_cameras"]),
+        metrics.Labels(stored["gallery_ids"], stored["gallery_cameras"]),
+    )
+
+
+def test_image_retrieval() -> None:
+    stored = golden("image_retrieval")
+    blocks = metrics.similarity_blocks(unit(stored["query_features"]), unit(stored["gallery_features"]), block_rows=17)
+    ranking = metrics.rank(blocks, *image_retrieval_labels(stored), cross_camera=True)
+    np.testing.assert_allclose(metrics.cmc(ranking, 50), stored["cmc"], atol=1e-6)
+    assert metrics.summary(ranking)["mAP"] == pytest.approx(float(stored["mAP"]), abs=1e-6)
+
+
+def test_text_retrieval() -> None:
+    stored = golden("text_retrieval")
+    query, gallery = metrics.Labels(stored["query_ids"]), metrics.Labels(stored["gallery_ids"])
+    ranking = metrics.rank([stored["similarity"]], query, gallery, cross_camera=False)
+    np.testing.assert_allclose(100 * metrics.cmc(ranking, 10), stored["cmc"], atol=1e-3)
+    assert 100 * metrics.summary(ranking)["mAP"] == pytest.approx(float(stored["mAP"]), abs=1e-3)
+    assert 100 * metrics.summary(ranking)["mINP"] == pytest.approx(float(stored["mINP"]), abs=1e-3)
+
+
+def test_text_toy_with_ties() -> None:
+    similarities = np.array([[0.9, 0.8, 0.7, 0.6, 0.5], [0.1, 0.9, 0.3, 0.8, 0.2], [0.5] * 5], dtype=np.float32)
+    query, gallery = metrics.Labels(np.array([1, 2, 3])), metrics.Labels(np.array([2, 1, 1, 3, 2]))
+    ranking = metrics.rank([similarities], query, gallery, cross_camera=False)
+    np.testing.assert_allclose(100 * metrics.cmc(ranking, 5), [0, 33.33, 33.33, 100, 100], atol=5e-3)
+    assert 100 * metrics.summary(ranking)["mAP"] == pytest.approx(38.6111, abs=1e-4)
+    assert 100 * metrics.summary(ranking)["mINP"] == pytest.approx(43.8889, abs=1e-4)
+
+
+def test_evaluation_of_the_appendix() -> None:
+    i, j = np.arange(6), np.arange(120)
+    query = metrics.Labels(np.where(i == 5, 99, 7 * i % 5), i % 3)
+    gallery = metrics.Labels((3 * j + 1) % 5, 5 * j % 3)
+    distances = 2 + sine((6, 120), 13) + 0.15 * (query.identities[:, None] != gallery.identities)
+    ranking = metrics.rank([-distances], query, gallery, cross_camera=True)
+    assert ranking.valid.sum() == 5
+    found = metrics.summary(ranking)
+    assert found["mAP"] == pytest.approx(0.2665886, abs=1e-7)
+    assert [found[name] for name in ("R1", "R5", "R10")] == pytest.approx([0.4, 0.4, 0.4])
