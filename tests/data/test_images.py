@@ -72,7 +72,7 @@ def test_all_eight_orientations_come_out_upright(tmp_path: Path, orientation: in
     image, found = decode(path)
     assert image.size == upright.size
     assert np.abs(np.asarray(image).astype(int) - block).mean() < 12
-    assert ("rotated" in found) == (orientation != 1)
+    assert ("rotated" in found) == (orientation != 1 and name != "tiff")
     assert pixels(to_rgb(image)) == pixels(image), "turned a second time"
 
 

@@ -61,9 +61,8 @@ def decode(path: Path, *, background: Colour = WHITE) -> tuple[Image.Image, tupl
     try:
         with path.open("rb") as file:
             image = _header(file, path)
-            found = traits(image)
-            image.load()
-            return to_rgb(image, background=background), found
+            image.load()  # first: asking a PNG for its EXIF data would load it, and a second load hides the damage
+            return to_rgb(image, background=background), traits(image)
     except (PictureError, MemoryError):
         raise
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly every built-in exception
@@ -109,7 +108,7 @@ def crop(image: Image.Image, box: Box, path: Path) -> Image.Image:
 
 
 def traits(image: Image.Image) -> tuple[Trait, ...]:
-    """What must be converted in a picture as it comes from its file."""
+    """What had to be converted of a loaded picture. A TIFF is never "rotated": Pillow turns it as it loads."""
     mode = image.mode
     claims: dict[Trait, bool] = {
         "alpha": image.has_transparency_data,
@@ -176,7 +175,7 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 when there is none, or none that can be read: the pixels may still be good."""
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error):
+    except (SyntaxError, ValueError, TypeError, LookupError, struct.error):
         return 1
     return found if isinstance(found, int) else 1
 
