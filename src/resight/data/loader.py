@@ -1,0 +1,115 @@
+"""Records → batches of uint8 pictures, prepared ahead by threads, and decoded once where a cache is given."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resight.data.cache import PixelCache
+from resight.data.images import open_image
+from resight.data.transforms import Preprocess
+from resight.errors import ConfigError, DataError
+from resight.types import Batch, Record
+
+_AHEAD = 2
+"""Batches prepared ahead, for each thread."""
+
+
+def load(
+    records: Sequence[Record],
+    preprocess: Preprocess,
+    *,
+    batch_size: int,
+    cache: Path | None = None,
+    workers: int = 2,
+    order: Sequence[int] | None = None,
+    on_error: Callable[[Record, DataError], None] | None = None,
+) -> Iterator[Batch]:
+    """Batches of the records' pictures, resized, in the given order; the last may be smaller.
+
+    cache: folder for decoded pictures, such as default_cache(); None decodes every time, which is best for pictures
+    that are needed once. workers: threads that prepare batches. order: rows of `records`, each as often as it shall
+    come; None is each once. on_error: called, in order and in the consumer's thread, for each picture that cannot be
+    read and that its batch therefore lacks (Batch.rows says who is there); None raises the error instead.
+    Raises DataError for an unreadable picture or an unusable cache, ConfigError where a number is below 1.
+    """
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}.")
+    rows = np.asarray(range(len(records)) if order is None else order, dtype=np.int64)
+    if rows.size and not 0 <= rows.min() <= rows.max() < len(records):
+        raise ValueError(f"order names rows {rows.min()} to {rows.max()}, but there are {len(records)} records")
+    store = None if cache is None else PixelCache(cache, preprocess)
+    chunks = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    return _batches(lambda chunk: _prepare(records, chunk, preprocess, store), chunks, workers, on_error)
+
+
+def default_cache() -> Path:
+    """The folder that RESIGHT_CACHE names, else `resight` in the user's cache folder (XDG_CACHE_HOME or ~/.cache)."""
+    if named := os.environ.get("RESIGHT_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "resight"
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    batch: Batch
+    faults: list[tuple[Record, DataError]]
+
+
+def _batches(
+    prepare: Callable[[NDArray[np.int64]], _Prepared],
+    chunks: Sequence[NDArray[np.int64]],
+    workers: int,
+    on_error: Callable[[Record, DataError], None] | None,
+) -> Iterator[Batch]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="resight-loader")
+    waiting = iter(chunks)
+    pending: deque[Future[_Prepared]] = deque()
+    try:
+        for _ in chunks:
+            while len(pending) < _AHEAD * workers and (chunk := next(waiting, None)) is not None:
+                pending.append(pool.submit(prepare, chunk))
+            prepared = pending.popleft().result()
+            for record, error in prepared.faults:
+                if on_error is None:
+                    raise error
+                on_error(record, error)
+            if len(prepared.batch.rows):
+                yield prepared.batch
+    finally:  # also when the consumer drops the iterator or is interrupted
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare(
+    records: Sequence[Record], rows: NDArray[np.int64], preprocess: Preprocess, store: PixelCache | None
+) -> _Prepared:
+    images = np.empty((len(rows), 3, preprocess.height, preprocess.width), np.uint8)
+    faults: dict[int, tuple[Record, DataError]] = {}
+
+    def decode(record: Record, image: NDArray[np.uint8]) -> None:
+        image[:] = preprocess.resize(open_image(record.path, box=record.box, background=preprocess.background))
+
+    with nullcontext(decode) if store is None else store.in_front_of(decode) as put:
+        for position, row in enumerate(rows):
+            record = records[row]
+            try:
+                put(record, images[position])
+            except DataError as error:
+                faults[position] = record, error
+            except Exception as error:
+                error.add_note(f"while reading {record.path}")
+                raise
+    if faults:
+        kept = [position for position in range(len(rows)) if position not in faults]
+        images, rows = images[kept], rows[kept]
+    return _Prepared(Batch(torch.from_numpy(images), torch.from_numpy(rows)), list(faults.values()))
