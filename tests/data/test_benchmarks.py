@@ -352,7 +352,7 @@ VERI = (
 def test_veri_with_views(touch: Touch, place: str) -> None:
     root = touch("VeRi", *VERI, "image_train/0001_c003_00016450_0.jpg")
     lines = {
-        f"{place}keypoint_train.txt": "/home/x/VeRi/image_train/0001_c001_00016450_0.jpg -1 -1 12 30 5\n",
+        f"{place}keypoint_train.txt": "/somewhere/VeRi/image_train/0001_c001_00016450_0.jpg -1 -1 12 30 5\n",
         f"{place}keypoint_test.txt": "image_test\\0002_c020_00030605_1.jpg 1 7 \n" * 2 + "0002_c002_00030600_0.jpg 0\n",
     }
     splits = read(write(root, lines))

@@ -169,6 +169,12 @@ def test_cut_by_identity_is_like_market() -> None:
     assert_every_query_has_a_match(cut)
 
 
+def test_a_record_in_two_splits_is_cut_once() -> None:
+    records = pictures(4, ["1", "2"])
+    twice = [replace(record, split=role) for record in records for role in ("query", "gallery")]
+    assert split(twice, by="identity", seed=0) == split(records, by="identity", seed=0)
+
+
 def test_more_queries_a_camera() -> None:
     cut = split(pictures(4, ["1", "2"], n_each=4), by="identity", seed=0, test=4, n_queries=2)
     assert set(Counter((record.identity, record.camera) for record in of(cut, "query")).values()) == {2}

@@ -123,7 +123,7 @@ def split(
     by camera, by day (UTC): a random half of all cameras or days, rounded down, is the queries' side, the others are
     the gallery's. `n_queries` random pictures of a test identity a camera or day are queries; its further ones on that
     side, and those without camera or time, are left out of the result.
-    The order of `records` and their own splits do not count. Raises DataError when cameras or times are lacking or too
+    The order of `records` and their own splits do not count; one that stands in two splits counts once. Raises DataError when cameras or times are lacking or too
     few identities can be tested, and ConfigError for numbers out of range.
     """
     for name, number in (("test", test), ("validation", validation)):
@@ -132,7 +132,7 @@ def split(
     if n_queries < 1:
         raise ConfigError(f"n_queries is {n_queries}. Give 1 or more.")
     rng = np.random.default_rng(seed)
-    ordered = sorted(records, key=_order)
+    ordered = sorted({replace(record, split="") for record in records}, key=_order)
     members: defaultdict[str, list[Record]] = defaultdict(list)
     for record in ordered:
         if record.identity is not None:
