@@ -123,8 +123,9 @@ def split(
     by camera, by day (UTC): a random half of all cameras or days, rounded down, is the queries' side, the others are
     the gallery's. `n_queries` random pictures of a test identity a camera or day are queries; its further ones on that
     side, and those without camera or time, are left out of the result.
-    The order of `records` and their own splits do not count; one that stands in two splits counts once. Raises DataError when cameras or times are lacking or too
-    few identities can be tested, and ConfigError for numbers out of range.
+    The order of `records` and their own splits do not count; one that stands in two splits counts once. Raises
+    DataError when cameras or times are lacking or too few identities can be tested, and ConfigError for numbers out of
+    range.
     """
     for name, number in (("test", test), ("validation", validation)):
         if number < 0 or (isinstance(number, float) and number > 1):
