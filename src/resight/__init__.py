@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resight.data.index import read as read_data
-    from resight.embed import embed
     from resight.encoder import Encoder
     from resight.errors import CheckpointError, ConfigError, DataError, ResightError
-    from resight.evaluate import evaluate
     from resight.types import Embeddings, Record, Splits
 
 __version__ = "0.1.0.dev0"
@@ -27,8 +25,6 @@ _HOME = {
     "Record": "resight.types",
     "ResightError": "resight.errors",
     "Splits": "resight.types",
-    "embed": "resight.embed",
-    "evaluate": "resight.evaluate",
     "read_data": "resight.data.index",
 }
 
@@ -41,8 +37,6 @@ __all__ = [
     "Record",
     "ResightError",
     "Splits",
-    "embed",
-    "evaluate",
     "read_data",
 ]
 

@@ -41,7 +41,8 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"--device {name}: not usable here ({str(error).splitlines()[0]}). Use auto, cpu, or what `resight doctor` lists."
+            f"--device {name}: not usable here ({str(error).splitlines()[0]}). "
+            "Use auto, cpu, or what `resight doctor` lists."
         ) from error
     return device
 
@@ -52,6 +53,13 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
     dtype = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "float32")
+
+
+def precision_note(device: torch.device, precision: Precision) -> str | None:
+    """What to tell a user who asked for a precision that this device only imitates; None when it is its own."""
+    if precision == "float32" or device.type != "cpu" or (precision == "bf16" and _bf16_flags()):
+        return None
+    return f"this processor has no {precision} instructions, so --precision {precision} will be slower than float32"
 
 
 def describe() -> dict[str, Any]:

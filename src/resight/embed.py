@@ -1,0 +1,126 @@
+"""Pictures and captions of a data set → embeddings, and their form as a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from resight.data.loader import load as load_pictures
+from resight.encoder import Encoder
+from resight.environment import Precision
+from resight.errors import DataError
+from resight.types import Embeddings, Record
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) after every batch."""
+
+
+def embed(
+    encoder: Encoder,
+    records: Sequence[Record],
+    *,
+    batch_size: int = 64,
+    precision: Precision = "float32",
+    cache: Path | None = None,
+    on_error: Callable[[Record, DataError], None] | None = None,
+    progress: Progress | None = None,
+) -> Embeddings:
+    """One row a record, in their order; a picture that `on_error` was told of has none.
+
+    cache: folder of decoded pictures, worth it when the same pictures are read again. Without `on_error` the first
+    unreadable picture raises DataError.
+    """
+    vectors: list[np.ndarray] = []
+    shared: list[np.ndarray] = []
+    rows: list[int] = []
+    for batch in load_pictures(records, encoder.preprocess, batch_size=batch_size, cache=cache, on_error=on_error):
+        here = batch.rows.tolist()
+        rows += here
+        embedding, aligned = encoder.encode(
+            batch.images,
+            cameras=[records[row].camera for row in here],
+            views=[records[row].view for row in here],
+            precision=precision,
+        )
+        vectors.append(embedding)
+        if aligned is not None:
+            shared.append(aligned)
+        if progress is not None:
+            progress(len(rows), len(records))
+    kept = [records[row] for row in rows]
+    nothing = encoder.embed_images([])
+    return Embeddings(
+        embedding=np.concatenate([nothing.embedding, *vectors]),
+        aligned=None if nothing.aligned is None else np.concatenate([nothing.aligned, *shared]),
+        paths=tuple(str(record.path) for record in kept),
+        identities=tuple(record.identity for record in kept),
+        cameras=tuple(record.camera for record in kept),
+        captions=("",) * len(kept),
+        encoder=nothing.encoder,
+    )
+
+
+def embed_captions(encoder: Encoder, records: Sequence[Record], *, precision: Precision = "float32") -> Embeddings:
+    """One row a caption, each with its picture's path, identity and camera; records without captions have none."""
+    pairs = [(record, caption) for record in records for caption in record.captions]
+    texts = encoder.embed_texts([caption for _, caption in pairs], precision=precision)
+    return replace(
+        texts,
+        paths=tuple(str(record.path) for record, _ in pairs),
+        identities=tuple(record.identity for record, _ in pairs),
+        cameras=tuple(record.camera for record, _ in pairs),
+    )
+
+
+def save(embeddings: Embeddings, path: Path) -> None:
+    """Writes an .npz with one array a field of Embeddings; what is unknown is the empty text.
+
+    The file appears whole or not at all. Raises DataError when it cannot be written.
+    """
+    if path.suffix != ".npz":
+        raise DataError(f"{path}: embeddings are written as .npz. Name the file {path.stem}.npz.")
+    arrays = {"embedding": embeddings.embedding, "encoder": np.array(embeddings.encoder)}
+    if embeddings.aligned is not None:
+        arrays["aligned"] = embeddings.aligned
+    for field in ("paths", "identities", "cameras", "captions"):
+        arrays[field] = np.array([value or "" for value in getattr(embeddings, field)], dtype=np.str_)
+    written = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        written.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error}). Free the disk or name another file.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            written.unlink()
+
+
+def load(path: Path) -> Embeddings:
+    """The embeddings that `save` wrote. Raises DataError when the file is missing, damaged, or of another kind."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            text = {
+                field: tuple(str(v) or None for v in stored[field])
+                for field in ("paths", "identities", "cameras", "captions")
+            }
+            return Embeddings(
+                embedding=stored["embedding"],
+                aligned=stored["aligned"] if "aligned" in stored.files else None,
+                paths=tuple(v or "" for v in text["paths"]),
+                identities=text["identities"],
+                cameras=text["cameras"],
+                captions=tuple(v or "" for v in text["captions"]),
+                encoder=str(stored["encoder"]),
+            )
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: is not a file of embeddings ({error}). Write it with `resight embed … --out FILE.npz`."
+        ) from error

@@ -1,0 +1,430 @@
+"""The encoder: CLIP's towers, necks, preprocessing and a card, in one folder on disk; what is trained and served."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resight.clip import weights
+from resight.clip.image import ResNetConfig, ViTConfig
+from resight.clip.model import Clip, ClipConfig
+from resight.clip.text import TextConfig, cut_to_longest
+from resight.clip.tokenizer import tokenize
+from resight.data.images import open_image, to_rgb
+from resight.data.transforms import Preprocess
+from resight.environment import Precision, autocast, choose_device
+from resight.errors import CheckpointError, ConfigError
+from resight.types import Embeddings
+
+FORMAT = 1
+
+Feature = Literal["projected", "before-neck", "after-neck"]
+"""Which vector is the embedding: CLIP's projected one; the last class token beside it (CLIP-ReID, arXiv 2211.13977: 768
+and 512 numbers for ViT-B/16); or the same two after their batch norms (PCL-CLIP, arXiv 2310.17218)."""
+
+Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Card:
+    """What an encoder says about itself.
+
+    source: where its weights came from. licence: of those weights. data: fingerprint of the pictures it was trained
+    on, "" when it was not trained here. notes: what its user must know, a sentence each.
+    """
+
+    source: str
+    licence: str = "unknown"
+    data: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Side:
+    """Side information (SIE): a learned vector for each camera, or camera and view, times `coefficient`.
+
+    Row camera · n_views + view of the table belongs to cameras[camera] and views[view]; an empty list means that this
+    one is not used. A picture whose camera or view is unknown, or was not in training, gets the mean of the rows it
+    may belong to. CLIP-ReID, arXiv 2211.13977; TransReID adds it to every token, this to the class token alone.
+    """
+
+    coefficient: float
+    cameras: tuple[str, ...]
+    views: tuple[str, ...] = ()
+
+    @property
+    def n_rows(self) -> int:
+        return max(1, len(self.cameras)) * max(1, len(self.views))
+
+    def rows_of(self, camera: str | None, view: str | None) -> list[int]:
+        """Every row of the table that the picture may belong to."""
+        cameras = [self.cameras.index(camera)] if camera in self.cameras else range(max(1, len(self.cameras)))
+        views = [self.views.index(view)] if view in self.views else range(max(1, len(self.views)))
+        return [c * max(1, len(self.views)) + v for c in cameras for v in views]
+
+
+class Encoder(nn.Module):
+    """Pictures and texts → L2-normalised vectors.
+
+    `embed_images` and `embed_texts` take what a user has; `encode` takes one prepared batch.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        preprocess: Preprocess,
+        card: Card,
+        *,
+        feature: Feature = "projected",
+        side: Side | None = None,
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.preprocess = preprocess
+        self.card = card
+        self.feature: Feature = feature
+        self.side = side
+        self._known_fingerprint: str | None = None
+        _, last, projected = clip.config.image.tap_widths
+        if feature != "projected":
+            self.neck_last = _neck(last)
+            self.neck_projected = _neck(projected)
+        if side is not None:
+            if not isinstance(clip.config.image, ViTConfig):
+                raise ConfigError("Side information is added to a vision transformer's class token; a ResNet has none.")
+            self.side_table = nn.Parameter(torch.zeros(side.n_rows, clip.config.image.width))
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dimension(self) -> int:
+        """D of the embedding."""
+        _, last, projected = self.clip.config.image.tap_widths
+        return projected if self.feature == "projected" else last + projected
+
+    @property
+    def can_read(self) -> bool:
+        """Whether the encoder has a text tower."""
+        return self.clip.text is not None
+
+    def forward(self, images: Tensor, side: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Embedding [B, D] and projected feature [B, O], not normalised.
+
+        images: float [B, 3, H, W], normalised as `preprocess` says; side: [B, width], already scaled.
+        """
+        taps = self.clip.image(images, side=side)
+        if self.feature == "projected":
+            return taps.projected, taps.projected
+        if self.feature == "before-neck":
+            return torch.cat([taps.last, taps.projected], dim=1), taps.projected
+        return torch.cat([self.neck_last(taps.last), self.neck_projected(taps.projected)], dim=1), taps.projected
+
+    def side_vectors(self, cameras: Sequence[str | None], views: Sequence[str | None]) -> Tensor | None:
+        """The scaled side vector of each picture [B, width]; None when the encoder takes no side information."""
+        if self.side is None:
+            return None
+        rows = [self.side_table[self.side.rows_of(c, v)].mean(0) for c, v in zip(cameras, views, strict=True)]
+        return self.side.coefficient * torch.stack(rows)
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        images: Tensor,
+        *,
+        cameras: Sequence[str | None] | None = None,
+        views: Sequence[str | None] | None = None,
+        precision: Precision = "float32",
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Embedding [B, D] and aligned vector [B, O] (None without a text tower), both L2-normalised float32.
+
+        images: uint8 [B, 3, H, W] at the size of `preprocess`, on any device.
+        """
+        unknown: list[str | None] = [None] * len(images)
+        side = self.side_vectors(cameras or unknown, views or unknown)
+        with autocast(self.device, precision):
+            embedding, projected = self(self.preprocess.normalise(images.to(self.device)), side)
+        embedding = functional.normalize(embedding.float())
+        aligned = functional.normalize(projected.float()).cpu().numpy() if self.can_read else None
+        return embedding.cpu().numpy(), aligned
+
+    def embed_images(
+        self,
+        images: Sequence[Picture] | Tensor,
+        *,
+        cameras: Sequence[str | None] | None = None,
+        views: Sequence[str | None] | None = None,
+        batch_size: int = 64,
+        precision: Precision = "float32",
+    ) -> Embeddings:
+        """One row a picture. Each is a path, a Pillow image, a uint8 array [H, W, 3], or a uint8 tensor [3, H, W].
+
+        Raises DataError for a file that is no picture, ValueError for an array or tensor of another form. Training mode
+        is left alone: call `eval()` first where the encoder is being trained (a loaded one is in evaluation mode).
+        """
+        n = len(images)
+        cameras, views = list(cameras or [None] * n), list(views or [None] * n)
+        if len(cameras) != n or len(views) != n:
+            raise ValueError(
+                f"{n} pictures, {len(cameras)} cameras and {len(views)} views: one of each a picture, or None."
+            )
+        embeddings, aligned = [], []
+        for start in range(0, n, batch_size):
+            rows = slice(start, start + batch_size)
+            batch = torch.from_numpy(np.stack([self.preprocess.resize(self._picture(image)) for image in images[rows]]))
+            vectors, shared = self.encode(batch, cameras=cameras[rows], views=views[rows], precision=precision)
+            embeddings.append(vectors)
+            aligned.append(shared)
+        return Embeddings(
+            embedding=_stack(embeddings, self.dimension),
+            aligned=_stack([a for a in aligned if a is not None], self.clip.config.image.output)
+            if self.can_read
+            else None,
+            paths=tuple(str(image) if isinstance(image, str | Path) else "" for image in images),
+            identities=(None,) * n,
+            cameras=tuple(cameras),
+            captions=("",) * n,
+            encoder=self.fingerprint(),
+        )
+
+    @torch.inference_mode()
+    def embed_texts(
+        self, texts: Sequence[str], *, batch_size: int = 256, precision: Precision = "float32"
+    ) -> Embeddings:
+        """One row a text, comparable with the `aligned` vectors of pictures.
+
+        Raises ConfigError when the encoder has no text tower, ValueError when one string is passed for a list.
+        """
+        if isinstance(texts, str):
+            raise ValueError("embed_texts takes a list of texts: write embed_texts([text]).")
+        if self.clip.text is None:
+            raise ConfigError(
+                f"This encoder ({self.card.source}) has no text tower, so it cannot be asked in words. "
+                "Use one that kept its text tower (a CLIP, or one trained without --without-text)."
+            )
+        vectors: list[NDArray[np.float32]] = []
+        for start in range(0, len(texts), batch_size):
+            tokens = tokenize(texts[start : start + batch_size], context_length=self.clip.text.config.context_length)
+            with autocast(self.device, precision):
+                features = self.clip.text(cut_to_longest(tokens).to(self.device))
+            vectors.append(functional.normalize(features.float()).cpu().numpy())
+        stacked = _stack(vectors, self.clip.text.config.output)
+        nothing = (None,) * len(texts)
+        return Embeddings(stacked, stacked, ("",) * len(texts), nothing, nothing, tuple(texts), self.fingerprint())
+
+    def _picture(self, image: Picture) -> Image.Image:
+        background = self.preprocess.background
+        if isinstance(image, str | Path):
+            return open_image(Path(image), background=background)
+        if isinstance(image, Image.Image):
+            return to_rgb(image, background=background)
+        array = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) and image.ndim == 3 else image
+        if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+            raise ValueError("An array must be uint8 [H, W, 3] and a tensor uint8 [3, H, W], RGB, 0 to 255.")
+        return Image.fromarray(np.ascontiguousarray(array))
+
+    def train(self, mode: bool = True) -> Encoder:
+        """As for any module; going to training mode forgets the fingerprint, since the weights will change."""
+        if mode:
+            self._known_fingerprint = None
+        super().train(mode)
+        return self
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that name these weights and this preprocessing; galleries and caches are tied to it."""
+        if self._known_fingerprint is not None:
+            return self._known_fingerprint
+        digest = hashlib.blake2b(json.dumps(self._description(), sort_keys=True).encode(), digest_size=8)
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        if not self.training:
+            self._known_fingerprint = digest.hexdigest()
+        return digest.hexdigest()
+
+    def _description(self) -> dict[str, Any]:
+        """What must be known, besides the tensors, to compute the same vectors."""
+        image, text = self.clip.config.image, self.clip.config.text
+        return {
+            "format": FORMAT,
+            "image_tower": {"kind": "vit" if isinstance(image, ViTConfig) else "resnet", **dataclasses.asdict(image)},
+            "text_tower": None if text is None else dataclasses.asdict(text),
+            "feature": self.feature,
+            "side": None if self.side is None else dataclasses.asdict(self.side),
+            "preprocess": dataclasses.asdict(self.preprocess),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Writes `model.safetensors` and `encoder.json`: the folder appears whole, or stays as it was.
+
+        Raises CheckpointError when the folder holds anything but an encoder, or cannot be written.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise CheckpointError(f"{folder}: is a file. Name a folder for the encoder.")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / "encoder.json").exists():
+            raise CheckpointError(f"{folder}: holds other files. Name an empty or new folder for the encoder.")
+        written = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+        replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        try:
+            written.mkdir(parents=True)
+            state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+            safetensors.torch.save_file(state, written / "model.safetensors")
+            about = self._description() | {
+                "card": dataclasses.asdict(self.card),
+                "fingerprint": self.fingerprint(),
+                "sha256": _sha256(written / "model.safetensors"),
+            }
+            (written / "encoder.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            if folder.exists():
+                folder.rename(replaced)
+            written.rename(folder)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise CheckpointError(
+                f"{folder}: the encoder could not be written ({error}). Free the disk or name another."
+            ) from error
+        finally:
+            shutil.rmtree(written, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
+
+    @staticmethod
+    def load(
+        source: str | Path,
+        *,
+        size: tuple[int, int] | None = None,
+        stride: int | None = None,
+        heads: int | None = None,
+        activation: Literal["quick_gelu", "gelu"] | None = None,
+        with_text: bool = True,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> Encoder:
+        """An encoder folder, or anything `clip.weights.load` knows (an alias, a hub repository, a file, random:…).
+
+        size (height, width in pixels), stride, heads and activation are for a CLIP; an encoder folder has its own and
+        refuses them with ConfigError. Comes in evaluation mode. Raises CheckpointError when the weights do not fit.
+        """
+        folder = Path(source)
+        if (folder / "encoder.json").is_file():
+            if (size, stride, heads, activation) != (None, None, None, None):
+                raise ConfigError(
+                    f"{source}: an encoder folder fixes size, stride, heads and activation; leave them out."
+                )
+            encoder = _open_folder(folder, with_text=with_text)
+        else:
+            encoder = _from_clip(
+                weights.load(
+                    str(source),
+                    image_size=size,
+                    stride=stride,
+                    heads=heads,
+                    activation=activation,
+                    with_text=with_text,
+                    seed=seed,
+                )
+            )
+        return encoder.eval().to(choose_device(device))
+
+
+def _neck(width: int) -> nn.BatchNorm1d:
+    """Batch norm whose bias stays 0 and is never trained (CLIP-ReID §1.4)."""
+    neck = nn.BatchNorm1d(width)
+    neck.bias.requires_grad_(False)
+    return neck
+
+
+def _stack(parts: list[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
+    return np.concatenate(parts) if parts else np.zeros((0, width), dtype=np.float32)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_folder(folder: Path, *, with_text: bool) -> Encoder:
+    """The encoder saved in `folder`.
+
+    Raises CheckpointError when a file is damaged, of another version, or does not fit.
+    """
+    remedy = "Copy the folder again from where it was made."
+    try:
+        about = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise CheckpointError(
+                f"{folder}: is of format {about['format']}, this version reads {FORMAT}. Upgrade resight."
+            )
+        if _sha256(folder / "model.safetensors") != about["sha256"]:
+            raise CheckpointError(
+                f"{folder / 'model.safetensors'}: is not the file encoder.json was written with. {remedy}"
+            )
+        tower = dict(about["image_tower"])
+        kind = {"vit": ViTConfig, "resnet": ResNetConfig}[tower.pop("kind")]
+        image = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in tower.items()})
+        text = TextConfig(**about["text_tower"]) if with_text and about["text_tower"] is not None else None
+        side = about["side"] and Side(
+            about["side"]["coefficient"], tuple(about["side"]["cameras"]), tuple(about["side"]["views"])
+        )
+        card = Card(**about["card"] | {"notes": tuple(about["card"]["notes"])})
+        preprocess = Preprocess.from_dict(about["preprocess"])
+        encoder = Encoder(Clip(ClipConfig(image, text)), preprocess, card, feature=about["feature"], side=side)
+        state = safetensors.torch.load_file(folder / "model.safetensors")
+        if not with_text:
+            state = {n: tensor for n, tensor in state.items() if not n.startswith(("clip.text.", "clip.logit_scale"))}
+        encoder.load_state_dict(state)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be read ({error}). {remedy}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        found = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{folder / 'encoder.json'}: is not a whole encoder description ({found}). {remedy}"
+        ) from error
+    return encoder
+
+
+def _from_clip(loaded: weights.Loaded) -> Encoder:
+    """A CLIP as it is, or a released CLIP-ReID model with its necks and camera vectors."""
+    info, extras = loaded.info, loaded.extras
+    height, width = loaded.clip.config.image.image_size
+    preprocess = Preprocess(height, width, info.mean, info.std, info.interpolation)
+    card = Card(source=info.source, licence=info.licence, notes=info.notes)
+    if not any(name.startswith("bottleneck") for name in extras):
+        return Encoder(loaded.clip, preprocess, card)
+    encoder = Encoder(loaded.clip, preprocess, card, feature="before-neck", side=_released_side(extras))
+    renamed = {"bottleneck.": "neck_last.", "bottleneck_proj.": "neck_projected.", "cv_embed": "side_table"}
+    state = encoder.state_dict()
+    for name, tensor in extras.items():
+        start = next((theirs for theirs in renamed if name.startswith(theirs)), None)
+        if start is not None:
+            state[name.replace(start, renamed[start], 1)] = tensor
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        found = " ".join(str(error).split())
+        raise CheckpointError(f"{info.source}: its necks do not fit its image tower ({found}).") from error
+    return encoder
+
+
+def _released_side(extras: dict[str, Tensor]) -> Side | None:
+    """Cameras and views of a released table, which stores neither: cameras count from 1, VeRi's 160 rows are 20 × 8."""
+    if "cv_embed" not in extras:
+        return None
+    rows = len(extras["cv_embed"])
+    n_views = 8 if rows == 160 else 1
+    cameras = tuple(str(camera + 1) for camera in range(rows // n_views))
+    return Side(1.0, cameras, tuple(str(view) for view in range(n_views)) if n_views > 1 else ())

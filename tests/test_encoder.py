@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from resight.clip.image import ResNetConfig, ViTConfig
+from resight.clip.model import Clip, ClipConfig
+from resight.clip.text import TextConfig
+from resight.data.transforms import Preprocess
+from resight.encoder import Card, Encoder, Feature, Side
+from resight.errors import CheckpointError, ConfigError, DataError
+
+PREPROCESS = Preprocess(32, 16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear")
+VIT = ViTConfig(image_size=(32, 16), patch=8, stride=8, width=64, depth=2, heads=1, output=32, activation="quick_gelu")
+RESNET = ResNetConfig(image_size=(32, 16), blocks=(1, 1, 1, 1), width=8, heads=4, output=32)
+TEXT = TextConfig(width=64, depth=2, heads=1, output=32, activation="quick_gelu")
+
+
+def tiny(
+    *,
+    feature: Feature = "projected",
+    side: Side | None = None,
+    image: ViTConfig | ResNetConfig = VIT,
+    text: TextConfig | None = TEXT,
+) -> Encoder:
+    clip = Clip(ClipConfig(image, text))
+    clip.initialise(0)
+    encoder = Encoder(clip, PREPROCESS, Card("tiny", licence="Apache-2.0"), feature=feature, side=side)
+    if side is not None:
+        torch.nn.init.normal_(encoder.side_table, generator=torch.Generator().manual_seed(1))
+    return encoder.eval()
+
+
+def pixels(n: int = 1) -> np.ndarray:
+    return np.random.default_rng(n).integers(0, 256, (32, 16, 3), dtype=np.uint8)
+
+
+def test_one_picture_in_every_form_gives_one_vector(tmp_path: Path) -> None:
+    encoder, array = tiny(), pixels()
+    Image.fromarray(array).save(tmp_path / "a.png")
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    made = encoder.embed_images([tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array), array, tensor])
+    assert made.embedding.shape == (5, 32)
+    assert made.embedding.dtype == np.float32
+    np.testing.assert_array_equal(made.embedding, np.repeat(made.embedding[:1], 5, axis=0))
+    np.testing.assert_allclose(np.linalg.norm(made.embedding, axis=1), 1, atol=1e-6)
+    assert made.paths == (str(tmp_path / "a.png"), str(tmp_path / "a.png"), "", "", "")
+    np.testing.assert_array_equal(made.embedding, made.aligned)
+    stacked = encoder.embed_images(torch.stack([tensor, tensor]))
+    np.testing.assert_allclose(stacked.embedding, made.embedding[:2], atol=1e-6)
+
+
+def test_pictures_are_resized_and_normalised_before_the_tower() -> None:
+    encoder, array = tiny(), np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    resized = np.array(Image.fromarray(array).resize((16, 32), Image.Resampling.BILINEAR))
+    images = (torch.from_numpy(resized).permute(2, 0, 1)[None] / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(encoder.clip.image(images).projected)
+    np.testing.assert_allclose(encoder.embed_images([array]).embedding, expected.numpy(), atol=1e-6)
+
+
+def test_batches_do_not_change_vectors() -> None:
+    encoder, images = tiny(), [pixels(n) for n in range(5)]
+    whole, parts = encoder.embed_images(images), encoder.embed_images(images, batch_size=2)
+    np.testing.assert_allclose(whole.embedding, parts.embedding, atol=1e-6)
+
+
+@pytest.mark.parametrize(("image", "widths"), [(VIT, (64, 32)), (RESNET, (256, 32))])
+def test_feature_before_neck_is_last_beside_projected(image: ViTConfig | ResNetConfig, widths: tuple[int, int]) -> None:
+    encoder = tiny(feature="before-neck", image=image)
+    images = torch.randn(2, 3, 32, 16)
+    with torch.no_grad():
+        taps, (embedding, projected) = encoder.clip.image(images), encoder(images)
+    assert (taps.last.shape[1], taps.projected.shape[1]) == widths
+    torch.testing.assert_close(embedding, torch.cat([taps.last, taps.projected], 1))
+    torch.testing.assert_close(projected, taps.projected)
+    made = encoder.embed_images([pixels()])
+    assert made.embedding.shape == (1, sum(widths)) == (1, encoder.dimension)
+    assert made.aligned is not None
+    assert made.aligned.shape == (1, 32)
+
+
+def test_feature_after_neck_uses_the_running_statistics() -> None:
+    encoder = tiny(feature="after-neck")
+    encoder.neck_last.running_mean.fill_(0.5)
+    encoder.neck_projected.running_var.fill_(4.0)
+    images = torch.randn(2, 3, 32, 16)
+    with torch.no_grad():
+        taps, (embedding, _) = encoder.clip.image(images), encoder(images)
+    expected = torch.cat([(taps.last - 0.5) / (1 + 1e-5) ** 0.5, taps.projected / (4 + 1e-5) ** 0.5], 1)
+    torch.testing.assert_close(embedding, expected)
+    assert not encoder.neck_last.bias.requires_grad
+    assert encoder.neck_last.weight.requires_grad
+
+
+def test_camera_vectors_change_the_embedding_and_the_unknown_gets_their_mean() -> None:
+    side = Side(2.0, cameras=("1", "2", "7"))
+    encoder = tiny(feature="before-neck", side=side)
+    vectors = encoder.side_vectors(["2", None, "9"], [None] * 3)
+    assert vectors is not None
+    torch.testing.assert_close(vectors[0], 2 * encoder.side_table[1])
+    torch.testing.assert_close(vectors[1], 2 * encoder.side_table.mean(0))
+    torch.testing.assert_close(vectors[2], vectors[1])
+    one, two = encoder.embed_images([pixels()] * 2, cameras=["1", "7"]).embedding
+    assert np.abs(one - two).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("camera", "view", "rows"),
+    [("b", "x", [2]), ("b", "y", [3]), ("b", None, [2, 3]), (None, "y", [1, 3]), (None, None, [0, 1, 2, 3])],
+)
+def test_row_of_a_camera_and_a_view(camera: str | None, view: str | None, rows: list[int]) -> None:
+    side = Side(1.0, cameras=("a", "b"), views=("x", "y"))
+    assert side.n_rows == 4
+    assert side.rows_of(camera, view) == rows
+
+
+def test_views_alone() -> None:
+    side = Side(1.0, cameras=(), views=("x", "y", "z"))
+    assert side.n_rows == 3
+    assert side.rows_of("anything", "z") == [2]
+
+
+def test_a_resnet_takes_no_camera_vectors() -> None:
+    with pytest.raises(ConfigError, match="a ResNet has none"):
+        tiny(image=RESNET, side=Side(1.0, ("1",)))
+
+
+def test_texts_are_compared_with_aligned_pictures() -> None:
+    encoder = tiny(feature="before-neck")
+    words = encoder.embed_texts(["a red coat", "", "a red coat"])
+    assert words.embedding.shape == (3, 32)
+    np.testing.assert_array_equal(words.embedding[0], words.embedding[2])
+    np.testing.assert_allclose(np.linalg.norm(words.embedding, axis=1), 1, atol=1e-6)
+    assert words.captions == ("a red coat", "", "a red coat")
+    np.testing.assert_array_equal(words.embedding, words.aligned)
+    assert encoder.embed_texts([]).embedding.shape == (0, 32)
+
+
+def test_long_and_short_texts_in_one_batch_equal_each_alone() -> None:
+    encoder = tiny()
+    texts = ["coat", "a woman with a red coat and a backpack " * 20]
+    together = encoder.embed_texts(texts).embedding
+    alone = np.concatenate([encoder.embed_texts([text]).embedding for text in texts])
+    np.testing.assert_allclose(together, alone, atol=2e-6)
+
+
+def test_bf16_stays_close_to_float32() -> None:
+    encoder, images = tiny(), [pixels(n) for n in range(4)]
+    exact, fast = encoder.embed_images(images), encoder.embed_images(images, precision="bf16")
+    assert fast.embedding.dtype == np.float32
+    assert (exact.embedding * fast.embedding).sum(1).min() > 0.999
+    assert not np.array_equal(exact.embedding, fast.embedding)
+
+
+def test_wrong_calls() -> None:
+    encoder = tiny()
+    with pytest.raises(ValueError, match=r"write embed_texts\(\[text\]\)"):
+        encoder.embed_texts("a red coat")
+    with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\]"):
+        encoder.embed_images([np.zeros((32, 16, 3), dtype=np.float32)])
+    with pytest.raises(ValueError, match="2 pictures, 1 cameras"):
+        encoder.embed_images([pixels()] * 2, cameras=["1"])
+    with pytest.raises(DataError, match=r"nothing\.jpg"):
+        encoder.embed_images(["nothing.jpg"])
+    with pytest.raises(ConfigError, match=r"\(tiny\) has no text tower"):
+        tiny(text=None).embed_texts(["words"])
+
+
+def test_no_pictures_is_an_empty_answer() -> None:
+    made = tiny(feature="before-neck").embed_images([])
+    assert made.embedding.shape == (0, 96)
+    assert made.aligned is not None
+    assert made.aligned.shape == (0, 32)
+
+
+@pytest.mark.parametrize("image", [VIT, RESNET])
+@pytest.mark.parametrize("feature", ["projected", "before-neck", "after-neck"])
+def test_a_saved_encoder_answers_the_same(tmp_path: Path, image: ViTConfig | ResNetConfig, feature: Feature) -> None:
+    side = Side(1.5, ("1", "2"), ("front", "rear")) if isinstance(image, ViTConfig) else None
+    encoder = tiny(feature=feature, image=image, side=side)
+    encoder.save(tmp_path / "encoder")
+    again = Encoder.load(tmp_path / "encoder", device="cpu")
+    assert not again.training
+    assert again.card == encoder.card
+    assert again.side == encoder.side
+    assert again.fingerprint() == encoder.fingerprint() == again.embed_images([]).encoder
+    arguments = {"cameras": ["1", "2"], "views": ["rear", None]}
+    before, after = (e.embed_images([pixels(1), pixels(2)], **arguments) for e in (encoder, again))
+    np.testing.assert_array_equal(before.embedding, after.embedding)
+    np.testing.assert_array_equal(encoder.embed_texts(["a"]).embedding, again.embed_texts(["a"]).embedding)
+
+
+def test_text_can_be_left_behind(tmp_path: Path) -> None:
+    tiny().save(tmp_path / "encoder")
+    image_only = Encoder.load(tmp_path / "encoder", with_text=False, device="cpu")
+    assert not image_only.can_read
+    assert image_only.embed_images([pixels()]).aligned is None
+    image_only.save(tmp_path / "image-only")
+    assert not Encoder.load(tmp_path / "image-only", device="cpu").can_read
+
+
+def test_the_fingerprint_follows_weights_and_preprocessing() -> None:
+    encoder = tiny()
+    first = encoder.fingerprint()
+    assert first == tiny().fingerprint()
+    encoder.train()
+    with torch.no_grad():
+        encoder.clip.image.proj[0, 0] += 1e-3
+    assert encoder.fingerprint() != first
+    other = tiny()
+    other.preprocess = dataclasses.replace(PREPROCESS, interpolation="bicubic")
+    assert other.fingerprint() != first
+
+
+def test_saving_again_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    tiny().save(tmp_path / "encoder")
+    tiny(feature="before-neck").save(tmp_path / "encoder")
+    assert Encoder.load(tmp_path / "encoder", device="cpu").feature == "before-neck"
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+
+
+def test_an_encoder_is_not_written_over_something_else(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="holds other files"):
+        tiny().save(tmp_path)
+    with pytest.raises(CheckpointError, match="is a file"):
+        tiny().save(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_failed_save_keeps_the_old_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = tiny()
+    encoder.save(tmp_path / "encoder")
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(CheckpointError, match=r"could not be written.*No space left"):
+        tiny(feature="before-neck").save(tmp_path / "encoder")
+    assert Encoder.load(tmp_path / "encoder", device="cpu").fingerprint() == encoder.fingerprint()
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+
+
+def damage(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        about = json.loads((folder / "encoder.json").read_text())
+        change(about)
+        (folder / "encoder.json").write_text(json.dumps(about))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: (folder / "encoder.json").write_text("{"), "not a whole encoder description"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"abc"),
+            "not the file encoder.json was written with",
+        ),
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be read"),
+        (damage(lambda about: about.pop("feature")), "not a whole encoder description"),
+        (damage(lambda about: about.update(format=2)), "is of format 2, this version reads 1"),
+        (damage(lambda about: about["image_tower"].update(width=128, heads=2)), "not a whole encoder description"),
+    ],
+)
+def test_damaged_folders_are_one_line(tmp_path: Path, break_it: Callable[[Path], object], message: str) -> None:
+    tiny().save(tmp_path / "encoder")
+    break_it(tmp_path / "encoder")
+    with pytest.raises(CheckpointError, match=message) as raised:
+        Encoder.load(tmp_path / "encoder", device="cpu")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_encoder_folder_fixes_its_architecture(tmp_path: Path) -> None:
+    tiny().save(tmp_path / "encoder")
+    with pytest.raises(ConfigError, match="fixes size, stride"):
+        Encoder.load(tmp_path / "encoder", size=(64, 32), device="cpu")
+
+
+def test_random_weights_are_seeded_and_sized() -> None:
+    one = Encoder.load("random:64x2/8", size=(32, 16), seed=1, device="cpu")
+    same = Encoder.load("random:64x2/8", size=(32, 16), seed=1, device="cpu")
+    other = Encoder.load("random:64x2/8", size=(32, 16), seed=2, device="cpu")
+    assert one.fingerprint() == same.fingerprint() != other.fingerprint()
+    assert (one.preprocess.height, one.preprocess.width) == (32, 16)
+    assert one.feature == "projected"
+
+
+def test_a_released_clip_reid_model_brings_necks_and_camera_vectors(tmp_path: Path) -> None:
+    from resight.clip.model import to_openai
+
+    source = tiny(feature="before-neck", side=Side(1.0, ("1", "2", "3")))
+    torch.nn.init.normal_(source.neck_last.weight, mean=1.0, std=0.1)
+    visual = {n: t for n, t in to_openai(source.clip.state_dict()).items() if n.startswith("visual.")}
+    released = {f"image_encoder.{name.removeprefix('visual.')}": tensor for name, tensor in visual.items()}
+    for ours, theirs in (("neck_last", "bottleneck"), ("neck_projected", "bottleneck_proj")):
+        released |= {f"{theirs}.{name}": t for name, t in source.get_submodule(ours).state_dict().items()}
+    released |= {"cv_embed": source.side_table.detach(), "classifier.weight": torch.zeros(5, 64)}
+    torch.save(released, tmp_path / "ViT-B-16_60.pth")
+    encoder = Encoder.load(tmp_path / "ViT-B-16_60.pth", size=(32, 16), device="cpu")
+    assert encoder.feature == "before-neck"
+    assert encoder.side == Side(1.0, ("1", "2", "3"))
+    torch.testing.assert_close(encoder.neck_last.weight, source.neck_last.weight)
+    expected = source.embed_images([pixels()], cameras=["2"]).embedding
+    np.testing.assert_allclose(encoder.embed_images([pixels()], cameras=["2"]).embedding, expected, atol=1e-6)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from resight.environment import CORE, Precision, autocast, choose_device, describe, precision_note
+from resight.errors import ConfigError
+
+
+def test_auto_is_the_gpu_where_there_is_one() -> None:
+    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--device {name}: not usable here") as raised:
+        choose_device(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_autocast_lowers_products_only_when_asked() -> None:
+    a = torch.randn(4, 4)
+    for precision, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        with autocast(torch.device("cpu"), precision):  # type: ignore[arg-type]
+            assert (a @ a).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision", "slow"),
+    [([], "bf16", True), (["amx_bf16"], "bf16", False), (["amx_bf16"], "fp16", True), ([], "float32", False)],
+)
+def test_a_precision_that_is_imitated_is_told(
+    monkeypatch: pytest.MonkeyPatch, flags: list[str], precision: Precision, slow: bool
+) -> None:
+    monkeypatch.setattr("resight.environment._bf16_flags", lambda: flags)
+    note = precision_note(torch.device("cpu"), precision)
+    assert (note is not None) == slow
+    assert note is None or f"no {precision} instructions" in note
+    assert precision_note(torch.device("cuda"), precision) is None
+
+
+def test_the_description_names_every_library() -> None:
+    found = describe()
+    assert set(found["libraries"]) == set(CORE)
+    assert all(found["libraries"].values())
+    assert found["cores"] >= 1
+    assert found["memory_gib"] > 0
+    assert set(found["extras"]) == {"serve", "milvus", "export", "plots", "track"}
