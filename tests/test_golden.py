@@ -18,12 +18,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from sklearn.cluster import DBSCAN  # type: ignore[import-untyped]
 
 from resight import metrics
 from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer, ViTConfig, resize_positions
-from resight.clip.model import Clip, ClipConfig, from_openai
+from resight.clip.model import Clip, ClipConfig, from_openai, to_openai
 from resight.clip.prompts import IdentityPrompts
 from resight.clip.text import TextConfig
+from resight.neighbours import jaccard_graph
+from resight.rerank import reranked_blocks
 
 GOLDEN = Path(os.environ.get("RESIGHT_GOLDEN", Path(__file__).parent / "golden"))
 
@@ -186,6 +189,108 @@ def test_text_transformer_and_identity_prompts() -> None:
     np.testing.assert_allclose(found, recorded["prompt_features"], atol=1e-4, rtol=0)
 
 
+# The appendix of the image methods' notes: full-size towers filled with D; first 4 of row 0, mean, Frobenius norm.
+APPENDIX_VIT = ViTConfig((224, 224), patch=16, stride=16, width=768, depth=12, heads=12, output=512, activation="quick_gelu")
+APPENDIX_RESNET = ResNetConfig((224, 224), (3, 4, 6, 3), width=64, heads=32, output=1024, last_stride=2)
+APPENDIX_TEXT = TextConfig(width=512, depth=12, heads=8, output=512, activation="quick_gelu")
+# "A photo of a X X X X person.", or vehicle
+PERSON, VEHICLE = ([49406, 320, 1125, 539, 320, 343, 343, 343, 343, noun, 269, 49407] for noun in (2533, 5299))
+
+
+def appendix_clip(config: ClipConfig, size: tuple[int, int], **changes: int) -> Clip:
+    """`config` with weights D, then with its image tower changed to another size."""
+    with torch.device("meta"):
+        shapes = to_openai(Clip(config).state_dict())
+    weights: dict[str, torch.Tensor] = {}
+    for rank, (name, tensor) in enumerate(sorted(shapes.items()), start=1):
+        if not tensor.is_floating_point() or name == "logit_scale":
+            weights[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
+            continue
+        one = tensor.dim() == 1 and name.endswith(("weight", "running_var"))
+        weights[name] = torch.from_numpy(sine(tuple(tensor.shape), rank, 0.02, 1.0 if one else 0.0))
+    (positions,) = (name for name in weights if name.startswith("visual.") and name.endswith("positional_embedding"))
+    changed = replace(config, image=replace(config.image, image_size=size, **changes))
+    return clip_with(weights, changed, positions=positions, old_grid=config.image.grid)
+
+
+def appendix_texts(clip: Clip, template: list[int]) -> torch.Tensor:
+    prompts = IdentityPrompts(7, template, placeholder=343, width=512, seed=0)
+    prompts.load_state_dict({"vectors": torch.from_numpy(sine((7, 4, 512), 1000, 0.02))})
+    assert clip.text is not None
+    features: torch.Tensor = prompts(torch.tensor([0, 1, 6]), clip.text).detach()
+    return features
+
+
+def check(found: torch.Tensor, shape: str, first: str, mean: float, norm: float) -> None:
+    """Printed digits: the first four to 5 decimals, the mean to 6, the norm to 1e-6 of it (float32 holds no more)."""
+    assert "×".join(map(str, found.shape)) == shape
+    np.testing.assert_allclose(found[0, :4], [float(number) for number in first.split()], atol=1.01e-5, rtol=0)
+    assert found.double().mean().item() == pytest.approx(mean, abs=1.01e-6)
+    assert found.double().norm().item() == pytest.approx(norm, rel=1e-6)
+
+
+def appendix_images(height: int, width: int) -> torch.Tensor:
+    count = np.arange(1, 2 * 3 * height * width + 1, dtype=np.float64)
+    return torch.from_numpy(np.sin(0.01 * count).astype(np.float32).reshape(2, 3, height, width))
+
+
+@pytest.mark.slow
+def test_appendix_vision_transformer_stride_16_and_its_texts() -> None:
+    clip = appendix_clip(ClipConfig(APPENDIX_VIT, APPENDIX_TEXT), (256, 128))
+    a, b, c = clip.image(appendix_images(256, 128))
+    both = torch.cat([b, c], 1)
+    check(clip.image.positional_embedding, "129×768", "-0.01167 -0.00396 0.00444 0.01206", 0.0, 2.339374)
+    check(a, "2×768", "-0.69446 -3.10409 -2.42446 0.00351", -0.013732, 113.239514)
+    check(b, "2×768", "-0.23982 -1.06395 -0.86325 -0.04793", -0.004482, 39.371219)
+    check(c, "2×512", "0.00022 -0.00684 -0.01270 -0.01632", -0.000156, 0.388655)
+    check(both, "2×1280", "-0.23982 -1.06395 -0.86325 -0.04793", -0.002752, 39.373137)
+    texts = appendix_texts(clip, PERSON)
+    check(texts, "3×512", "-0.30577 0.96285 2.06139 2.79583", 0.026913, 84.008711)
+    # PCL-CLIP's test feature: after batch norms that have learned nothing yet
+    after = both / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(after[0, :4], [-0.239817, -1.063941, -0.863246, -0.047924], atol=2e-6, rtol=0)
+    assert after.double().norm().item() == pytest.approx(39.372940, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_appendix_vision_transformer_stride_12_with_camera_vectors() -> None:
+    clip = appendix_clip(ClipConfig(APPENDIX_VIT, APPENDIX_TEXT), (256, 128), stride=12)
+    cameras = torch.from_numpy(sine((3, 768), 2000, 0.02))
+    a, b, c = clip.image(appendix_images(256, 128), side=cameras[[0, 2]])
+    check(clip.image.positional_embedding, "211×768", "-0.01167 -0.00396 0.00444 0.01206", 0.0, 3.001010)
+    check(a, "2×768", "-0.01386 -2.58719 -2.31410 -0.63977", -0.009539, 112.715329)
+    check(b, "2×768", "-0.01016 -0.91820 -0.84966 -0.24750", -0.003457, 39.344636)
+    check(c, "2×512", "0.00270 -0.00451 -0.01091 -0.01539", -0.000149, 0.375597)
+    check(torch.cat([b, c], 1), "2×1280", "-0.01016 -0.91820 -0.84966 -0.24750", -0.002134, 39.346429)
+
+
+@pytest.mark.slow
+def test_appendix_vision_transformer_of_vehicles_and_its_texts() -> None:
+    clip = appendix_clip(ClipConfig(APPENDIX_VIT, APPENDIX_TEXT), (256, 256))
+    a, b, c = clip.image(appendix_images(256, 256))
+    check(clip.image.positional_embedding, "257×768", "-0.01167 -0.00396 0.00444 0.01206", 0.0, 3.336742)
+    check(a, "2×768", "-0.77284 -3.07158 -2.34280 -0.02177", -0.013810, 112.517645)
+    check(b, "2×768", "-0.26362 -1.06276 -0.84555 -0.05373", -0.004504, 39.372118)
+    check(c, "2×512", "-0.00005 -0.00712 -0.01293 -0.01646", -0.000157, 0.389212)
+    texts = appendix_texts(clip, VEHICLE)
+    check(texts, "3×512", "-0.61743 0.65633 1.81416 2.65156", 0.025854, 83.894659)
+
+
+@pytest.mark.slow
+def test_appendix_resnet_and_its_texts() -> None:
+    config = ClipConfig(APPENDIX_RESNET, replace(APPENDIX_TEXT, output=1024))
+    clip = appendix_clip(config, (256, 128), last_stride=1)
+    a, b, c = clip.image(appendix_images(256, 128))
+    resized = clip.image.attnpool.positional_embedding
+    check(resized, "129×2048", "-0.00018 0.00805 0.01486 0.01905", 0.0, 7.000304)
+    check(a, "2×1024", "0.03004 0.01861 0.00000 0.15344", 0.059516, 4.161590)
+    check(b, "2×2048", "0.03732 0.01843 0.07371 0.07504", 0.108567, 10.037868)
+    check(c, "2×1024", "-0.08901 -0.12949 -0.17189 -0.21536", -0.000099, 13.538982)
+    check(torch.cat([b, c], 1), "2×3072", "0.03732 0.01843 0.07371 0.07504", 0.072345, 16.854163)
+    texts = appendix_texts(clip, PERSON)
+    check(texts, "3×1024", "-0.24146 -0.08642 0.08388 0.23937", -0.000036, 15.888186)
+
+
 # --- tokenizer (clip/tokenizer.py) ---
 
 
@@ -222,6 +327,91 @@ def test_image_retrieval() -> None:
     ranking = metrics.rank(blocks, *image_retrieval_labels(stored), cross_camera=True)
     np.testing.assert_allclose(metrics.cmc(ranking, 50), stored["cmc"], atol=1e-6)
     assert metrics.summary(ranking)["mAP"] == pytest.approx(float(stored["mAP"]), abs=1e-6)
+
+
+@pytest.mark.parametrize(("k1", "k2", "share_close"), [(20, 6, 1.0), (50, 15, 0.998)])
+def test_image_retrieval_reranked(k1: int, k2: int, share_close: float) -> None:
+    """The reference keeps weights and Jaccard distances in float16: with 50/15 that alone moves 0.1 % of its distances
+    by more than 2e-3, at most by 4.6e-3, from what its own steps give in float64."""
+    stored = golden("image_retrieval")
+    query, gallery = unit(stored["query_features"]), unit(stored["gallery_features"])
+    distances = np.concatenate(list(reranked_blocks(query, gallery, k1=k1, k2=k2)))
+    apart = np.abs(distances - stored[f"rerank_{k1}_{k2}_distance"])
+    assert (apart < 2e-3).mean() >= share_close
+    assert apart.max() < 5e-3
+    ranking = metrics.rank([-distances], *image_retrieval_labels(stored), cross_camera=True)
+    assert metrics.summary(ranking)["mAP"] == pytest.approx(float(stored[f"rerank_{k1}_{k2}_mAP"]), abs=2e-3)
+    one_query = 1 / ranking.valid.sum() + 1e-6
+    np.testing.assert_allclose(metrics.cmc(ranking, 50), stored[f"rerank_{k1}_{k2}_cmc"], atol=one_query)
+
+
+def partition(labels: NDArray[Any]) -> tuple[set[tuple[int, ...]], list[int]]:
+    """Clusters as sets of rows, whatever their numbers, and the outliers."""
+    rows = {label: np.flatnonzero(labels == label).tolist() for label in np.unique(labels).tolist()}
+    outliers = rows.pop(-1, [])
+    return {tuple(members) for members in rows.values()}, outliers
+
+
+def dbscan(features: NDArray[np.float32], *, k1: int, k2: int, eps: float) -> NDArray[Any]:
+    graph = jaccard_graph(features, k1=k1, k2=k2, eps=eps)
+    labels: NDArray[Any] = DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(graph)
+    return labels
+
+
+def full_jaccard(features: NDArray[np.float32], *, k1: int, k2: int) -> NDArray[np.float32]:
+    """All distances, 1 where the graph stores none."""
+    graph = jaccard_graph(features, k1=k1, k2=k2, eps=1 - 1e-7)
+    dense = np.ones(graph.shape, np.float32)
+    dense[np.repeat(np.arange(len(dense)), np.diff(graph.indptr)), graph.indices] = graph.data
+    return dense
+
+
+def test_jaccard_dbscan() -> None:
+    stored = golden("jaccard_dbscan")
+    meta = json.loads(str(stored["__meta__"]))
+    features = unit(stored["features"])
+    np.testing.assert_allclose(full_jaccard(features, k1=meta["k1"], k2=meta["k2"]), stored["jaccard"], atol=1e-5)
+    for eps in (0.4, 0.5, 0.6, 0.7):
+        labels = dbscan(features, k1=meta["k1"], k2=meta["k2"], eps=eps)
+        assert partition(labels) == partition(stored[f"dbscan_eps{eps}"])
+
+
+def test_reranking_of_the_appendix() -> None:
+    features = unit(sine((30, 8), 14))
+    for k1, k2, mean, first in (
+        (6, 3, 0.72704, [0.9707, 0.4360, 0.9989, 0.0002]),
+        (20, 6, 0.44687, [0.6802, 0.1274, 0.7350, 0.0002]),
+    ):
+        (distances,) = reranked_blocks(features[:10], features[10:], k1=k1, k2=k2)
+        np.testing.assert_allclose(distances[0, :4], first, atol=2e-3)
+        assert distances.mean() == pytest.approx(mean, abs=2e-3)
+
+
+def runs(text: str) -> list[int]:
+    """Labels written as `label` or `label×times`."""
+    pairs = (item.split("×") for item in text.split())
+    return [int(pair[0]) for pair in pairs for _ in range(int(pair[1]) if len(pair) == 2 else 1)]
+
+
+FIRST_CLUSTERS = (
+    "0 1 1 1 0 0 0 0 2 2 2 2 3 3 3 3 4 4 3 3 4 4 4 4 5 5 5 5 6×12 7 7 7 7 1×8 "
+    "0 1 1 1 0 0 0 0 2 2 2 2 3 3 3 3 4 3 3 3 4 4 4 4 5 5 5 5"
+)
+SECOND_CLUSTERS = "0×4 -1×4 1×4 -1×4 2 2 -1 2 -1×4 3×4 -1×4 4×4 5×4 6×4 7×4 -1×8 8×4 -1 -1 7 -1 2 -1×7 9×4 10×4"
+
+
+def test_jaccard_of_the_appendix() -> None:
+    smooth = unit(np.repeat(sine((20, 16), 15), 4, axis=0) + np.float32(0.35) * sine((80, 16), 16))
+    noise = {rank: pseudo_random(shape, rank=rank, scale=1, base=0) for rank, shape in ((15, (20, 16)), (16, (80, 16)))}
+    rough = unit(np.repeat(noise[15], 4, axis=0) + np.float32(0.8) * noise[16])
+    for features, mean, first, clusters in (
+        (smooth, 0.897173, [0, 0.73804, 0.85603, 0.89433, 0, 0], FIRST_CLUSTERS),
+        (rough, 0.903525, [0, 0, 0, 0, 0.94749, 0.93343], SECOND_CLUSTERS),
+    ):
+        distances = full_jaccard(features, k1=10, k2=4)
+        assert distances.mean() == pytest.approx(mean, abs=1e-5)
+        np.testing.assert_allclose(distances[0, :6], first, atol=1e-5)
+        assert partition(dbscan(features, k1=10, k2=4, eps=0.5)) == partition(np.array(runs(clusters)))
 
 
 def test_text_retrieval() -> None:

@@ -19,7 +19,6 @@ from resight.metrics import (
     confidence_intervals,
     rank,
     rank_by_camera,
-    similarity_blocks,
     summary,
     vehicleid_draws,
 )
@@ -228,23 +227,6 @@ def test_blocks_must_fit_the_labels() -> None:
         rank([np.zeros((1, 3))], query, gallery, cross_camera=False)
     with pytest.raises(ValueError, match=r"cameras has shape \(2,\), identities \(3,\)"):
         Labels(np.zeros(3, np.int64), np.zeros(2, np.int64))
-
-
-def test_similarity_blocks_are_the_whole_product() -> None:
-    random = np.random.default_rng(0)
-    query = random.standard_normal((11, 6)).astype(np.float16)
-    gallery = random.standard_normal((23, 6)).astype(np.float16)
-    whole = query.astype(np.float32) @ gallery.astype(np.float32).T
-    for rows in (None, 1, 4, 50):
-        blocks = list(similarity_blocks(query, gallery, block_rows=rows))
-        assert all(block.dtype == np.float32 for block in blocks)
-        assert max(len(block) for block in blocks) <= (rows or 11)
-        np.testing.assert_allclose(np.concatenate(blocks), whole, rtol=1e-6, atol=1e-6)
-
-
-def test_similarity_blocks_refuse_other_lengths() -> None:
-    with pytest.raises(ValueError, match=r"query \(2, 3\) and gallery \(2, 4\) are not two lists of vectors"):
-        list(similarity_blocks(np.zeros((2, 3)), np.zeros((2, 4))))
 
 
 def test_confidence_interval_follows_the_number_of_identities() -> None:

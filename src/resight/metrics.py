@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from resight.errors import DataError
+from resight.neighbours import similarity_blocks as similarity_blocks
 
 Ties = Literal["stable", "optimistic", "pessimistic"]
 """Who comes first when a positive and a negative are equally similar.
@@ -23,8 +23,6 @@ Ties = Literal["stable", "optimistic", "pessimistic"]
 stable: the one that stands first in the gallery, as a stable sort has it. optimistic: the positive. pessimistic: the
 negative; a model that gives every picture the same vector then scores nearly nothing.
 """
-
-BLOCK_FLOATS = 2**24  # 64 MB of similarities at a time: beyond it the matrix product gets no faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +73,6 @@ class Ranking:
     def take(self, rows: NDArray[Any]) -> Ranking:
         """The ranking of some queries, given by number or as a boolean mask."""
         return Ranking(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-
-def similarity_blocks(
-    query: NDArray[np.floating[Any]],
-    gallery: NDArray[np.floating[Any]],
-    *,
-    block_rows: int | None = None,
-    device: str = "cpu",
-) -> Iterator[NDArray[np.float32]]:
-    """Inner products of query rows with the whole gallery, as float32 [b, G] from the first query to the last.
-
-    query [Q, D], gallery [G, D]; cosines when both are L2-normalised. Half precision is cast up before the product,
-    since similarities in half precision tie. block_rows: by default as many as make 64 MB.
-    """
-    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
-        raise ValueError(f"query {query.shape} and gallery {gallery.shape} are not two lists of vectors of one length")
-    rows = block_rows or max(1, BLOCK_FLOATS // max(1, len(gallery)))
-    columns = torch.from_numpy(np.asarray(gallery, dtype=np.float32)).to(device).T
-    for start in range(0, len(query), rows):
-        block = torch.from_numpy(np.asarray(query[start : start + rows], dtype=np.float32)).to(device)
-        yield (block @ columns).cpu().numpy()
 
 
 def rank(
