@@ -458,6 +458,8 @@ def test_random_weights_come_from_the_seed_alone() -> None:
 
 
 def test_random_options() -> None:
+    loaded = load("random:96x1/32", heads=2)
+    assert loaded.clip.config.text == TextConfig(96, 1, 2, 96, "quick_gelu")
     loaded = load("random:128x1", with_text=False, stride=12, activation="gelu", heads=4)
     assert loaded.clip.text is None
     assert loaded.clip.config.image == ViTConfig((224, 224), 16, 12, 128, 1, 4, 128, "gelu")
@@ -476,6 +478,7 @@ def test_random_of_another_form_is_refused(source: str) -> None:
     ("source", "options", "message"),
     [
         ("random:100x1", {}, "width of 100 is not a multiple of 64, so its number of heads must be given"),
+        ("random:64x1", {"stride": 0}, "random:64x1: .*stride of 0.* Choose another size or stride"),
         ("random:64x1", {"stride": 17}, "random:64x1: .*stride of 17.* Choose another size or stride"),
         ("random:64x1", {"image_size": (8, 8)}, "random:64x1: .*smaller than a patch.* Choose another size or stride"),
         ("random:64x1", {"heads": 3}, "random:64x1: 3 heads do not divide"),
@@ -493,6 +496,7 @@ def test_random_sizes_that_cannot_be_are_refused(source: str, options: dict[str,
 @pytest.mark.parametrize(
     ("tower", "options", "message"),
     [
+        ("vit", {"stride": 0}, "stride of 0.* Choose another size or stride"),
         ("vit", {"stride": 17}, "stride of 17.* Choose another size or stride"),
         ("vit", {"image_size": (8, 8)}, "smaller than a patch.* Choose another size or stride"),
         ("vit", {"heads": 3}, "3 heads do not divide the image tower's width of 128. Give another number"),
@@ -523,7 +527,7 @@ def test_misfits_are_one_error_that_lists_them(tmp_path: Path) -> None:
     torch.save(state, path)
     message = (
         f"{path}: does not fit a CLIP ViT (patch 16, width 128, 2 blocks) with a text tower (width 64, 1 blocks). Of "
-        "its names, 2 missing (visual.ln_post.bias, ln_final.weight); 1 not expected (surplus); 1 of another shape "
+        "its names, 2 missing (visual.ln_post.bias, ln_final.weight); 1 not expected (surplus); 1 of another form "
         "(visual.ln_pre.weight [5] instead of [128]). It is another kind of model, or was changed: choose another "
         "checkpoint."
     )
@@ -544,12 +548,21 @@ def test_many_misfits_are_counted(tmp_path: Path) -> None:
     assert "decoder.9 and 2 more)" in str(caught.value)
 
 
+def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+    state = to_openai(small_clip(VIT).state_dict())
+    state["visual.proj"] = torch.zeros(128, 32, dtype=torch.int8)
+    torch.save(state, tmp_path / "clip.pt")
+    message = r"1 of another form \(visual.proj \[128, 32\] of whole numbers instead of \[128, 32\]\)"
+    with pytest.raises(CheckpointError, match=message):
+        load(str(tmp_path / "clip.pt"))
+
+
 def test_towers_whose_outputs_differ_are_refused(tmp_path: Path) -> None:
     state = to_openai(small_clip(VIT).state_dict())
     state["text_projection"] = torch.zeros(64, 16)
     torch.save(state, tmp_path / "clip.pt")
     with pytest.raises(
-        CheckpointError, match=r"1 of another shape \(text_projection \[64, 16\] instead of \[64, 32\]\)"
+        CheckpointError, match=r"1 of another form \(text_projection \[64, 16\] instead of \[64, 32\]\)"
     ):
         load(str(tmp_path / "clip.pt"))
 

@@ -19,7 +19,7 @@ Size = tuple[int, int]
 Tensors = Mapping[str, Tensor]
 
 # Height, width of the pictures that published re-identification models were trained on; a position table that is not
-# square was made for one of them. Their numbers of places differ at every stride, so the number tells the size.
+# square was made for one of them. Their numbers of places all differ, so the number tells the size.
 _USUAL_SIZES: tuple[Size, ...] = ((256, 128), (256, 256), (384, 128), (224, 224))
 _TEXT_NAMES = ("token_embedding.", "transformer.", "positional_embedding", "ln_final.", "text_projection")
 
@@ -33,9 +33,8 @@ def image_as_stored(
     was resized (as in a released re-identification model), is for image_size and stride if these give as many places,
     else for the usual size that does. Raises CheckpointError when sizes cannot be told.
     """
-    tower = (
-        _resnet(path, tensors, settings) if "visual.layer1.0.conv1.weight" in tensors else _vit(path, tensors, settings)
-    )
+    read = _resnet if "visual.layer1.0.conv1.weight" in tensors else _vit
+    tower = read(path, tensors, settings)
     n_places = len(tensors[positions_of(tower)]) - 1
     for size, step in _candidates(tower, n_places, settings.image_size, resized, image_size, stride):
         try:
@@ -60,7 +59,7 @@ def image_as_wanted(
 ) -> ViTConfig | ResNetConfig:
     """The same tower at another picture size and stride; None keeps. Raises ConfigError when there is none."""
     try:
-        return _at(stored, image_size or stored.image_size, stride or _stride_of(stored))
+        return _at(stored, image_size or stored.image_size, _stride_of(stored) if stride is None else stride)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}. Choose another size or stride.") from error
 
@@ -121,18 +120,16 @@ def _vit(path: Path, tensors: Tensors, settings: Settings) -> ViTConfig:
 
 
 def _resnet(path: Path, tensors: Tensors, settings: Settings) -> ResNetConfig:
-    pool = "visual.attnpool."
-    _require(
-        path, tensors, {pool + "positional_embedding": 2, pool + "c_proj.weight": 2, "visual.layer1.0.conv1.weight": 4}
-    )
-    width = len(tensors["visual.layer1.0.conv1.weight"])
+    first, last = "visual.layer1.0.conv1.weight", "visual.attnpool.c_proj.weight"
+    _require(path, tensors, {first: 4, last: 2, "visual.attnpool.positional_embedding": 2})
+    width = len(tensors[first])
     one, two, three, four = (_count(tensors, rf"visual\.layer{layer}\.(\d+)\.") for layer in (1, 2, 3, 4))
     return ResNetConfig(
         image_size=(32, 32),
         blocks=(one, two, three, four),
         width=width,
         heads=heads_of(path, "image", 32 * width, settings.image_heads),
-        output=len(tensors[pool + "c_proj.weight"]),
+        output=len(tensors[last]),
         last_stride=2,
     )
 

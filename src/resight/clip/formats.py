@@ -119,9 +119,8 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _pickled(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Detected pickle protocol"
-            )  # what it cannot read of one is an error anyway
+            # What PyTorch cannot read of a newer protocol is an error anyway.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         beyond = re.search(r"GLOBAL (\S+) was not an allowed|whose module (\S+) is blocked", str(error))
@@ -179,7 +178,6 @@ def _with_fused_attention(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             start = name.removesuffix(f"q_proj.{kind}")
             triple = [f"{start}{part}_proj.{kind}" for part in "qkv"]
             if all(part in tensors for part in triple):
-                fused[f"{start.removesuffix('self_attn.')}attn.in_proj_{kind}"] = torch.cat(
-                    [fused.pop(p) for p in triple]
-                )
+                whole = f"{start.removesuffix('self_attn.')}attn.in_proj_{kind}"
+                fused[whole] = torch.cat([fused.pop(part) for part in triple])
     return fused

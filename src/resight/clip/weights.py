@@ -68,13 +68,13 @@ def load(
 ) -> Loaded:
     """A CLIP in evaluation mode, float32 on the CPU, and what is known of its weights.
 
-    source: an alias (`sources.aliases`), hf-hub:owner/name, a checkpoint file, or random:WIDTHxDEPTH[/PATCH], whose
-    towers are both WIDTH wide and DEPTH blocks deep, drawn from seed. image_size: height, width in pixels. stride:
-    pixels between patches; in a ResNet 16 or 32, from place to place of its last feature map (16 is CLIP-ReID's).
-    None keeps what the weights were made for; else their position embeddings are resized. activation and heads (of
-    the image tower) overrule what the source states; a bare state dict states neither and gets QuickGELU and
-    width / 64. Raises CheckpointError for weights that cannot be had or read or do not fit, ConfigError for sizes
-    that cannot be.
+    source: an alias (`sources.aliases`), hf-hub:owner/name, a checkpoint file, or random:WIDTHxDEPTH[/PATCH], drawn
+    from seed: a ViT for 224×224 pictures and a text tower, both WIDTH wide and DEPTH blocks deep. image_size: height,
+    width in pixels. stride: pixels between patches; in a ResNet 16 or 32, from place to place of its last feature map
+    (16 is CLIP-ReID's). None keeps what the weights were made for; else their position embeddings are resized.
+    activation and heads (of the image tower) overrule what the source states; a bare state dict states neither and
+    gets QuickGELU and width / 64. Raises CheckpointError for weights that cannot be had or read or do not fit, and
+    ConfigError for sizes that cannot be.
     """
     if source.startswith("random:"):
         image = _random_image(source, image_size or (224, 224), stride, activation or "quick_gelu", heads)
@@ -107,14 +107,14 @@ def _filled(path: Path, config: ClipConfig, tensors: Mapping[str, Tensor]) -> Cl
         clip = Clip(config)
     expected = to_openai(clip.state_dict())
     misshapen = [
-        f"{name} {list(tensors[name].shape)} instead of {list(tensor.shape)}"
+        f"{name} {_form(tensors[name])} instead of {_form(tensor)}"
         for name, tensor in expected.items()
-        if name in tensors and tensors[name].shape != tensor.shape
+        if name in tensors and _form(tensors[name]) != _form(tensor)
     ]
     faults = [
         _listed("missing", [name for name in expected if name not in tensors]),
         _listed("not expected", [name for name in tensors if name not in expected]),
-        _listed("of another shape", misshapen),
+        _listed("of another form", misshapen),
     ]
     if any(faults):
         raise CheckpointError(
@@ -129,6 +129,10 @@ def _own(tensor: Tensor) -> Tensor:
     """A copy that shares no memory with a file, float32 where it was any floating-point type."""
     tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
     return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)}{'' if tensor.is_floating_point() else ' of whole numbers'}"
 
 
 def _listed(kind: str, names: Sequence[str], *, most: int = 10) -> str:
@@ -168,8 +172,7 @@ def _info(
 
 
 def _random(source: str, image: ViTConfig, *, with_text: bool, seed: int) -> Loaded:
-    text_heads = heads_of(source, "text", image.width, None)
-    text = TextConfig(image.width, image.depth, text_heads, image.output, image.activation)
+    text = TextConfig(image.width, image.depth, image.heads, image.output, image.activation)
     with torch.device("meta"):  # so that the global generator stays as it was
         clip = Clip(ClipConfig(image, text if with_text else None))
     clip.to_empty(device="cpu")
@@ -188,6 +191,6 @@ def _random_image(
     width, depth, patch = (int(number) for number in match.groups(default="16"))
     heads = heads_of(source, "image", width, heads)
     try:
-        return ViTConfig(image_size, patch, stride or patch, width, depth, heads, width, activation)
+        return ViTConfig(image_size, patch, patch if stride is None else stride, width, depth, heads, width, activation)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}. Choose another size or stride.") from error
