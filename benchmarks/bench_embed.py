@@ -1,4 +1,4 @@
-"""How long it takes to get pictures from disk: decoded every time, decoded into the cache, and out of the cache.
+"""How fast pictures become vectors: the loader's ways, bf16 against float32, and the loader's share of the whole.
 
     python benchmarks/bench_embed.py [--quick] [--json]
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import platform
 import shutil
 import tempfile
 import time
@@ -19,14 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import PIL
-import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from resight.data.loader import load
 from resight.data.transforms import Preprocess
+from resight.embed import embed
+from resight.encoder import Encoder
+from resight.environment import Precision, describe
 from resight.types import Batch, Record
 
 HALF = (0.5, 0.5, 0.5)
@@ -80,7 +80,62 @@ def time_of(batches: Iterable[Batch]) -> float:
     return time.perf_counter() - start
 
 
-def show(timings: list[Timing]) -> None:
+@dataclass(frozen=True)
+class PrecisionTiming:
+    """ViT-B/16 at 256×128, random weights, on one batch after another of 32 pictures; best of the repeats.
+
+    cosine: the smallest, over the pictures, between the vectors of both precisions.
+    """
+
+    float32: float  # pictures a second
+    bf16: float
+    ratio: float
+    cosine: float
+
+
+def bench_precision(*, n_batches: int, repeats: int) -> PrecisionTiming:
+    encoder = Encoder.load("random:768x12/16", size=(256, 128), with_text=False)
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (32, 8, 4, 3), dtype=np.uint8)
+    images = [Image.fromarray(pixels).resize((128, 256), Image.Resampling.BICUBIC) for pixels in coarse]
+    best: dict[str, float] = {}
+    vectors = {}
+    for _ in range(repeats):
+        precision: Precision
+        for precision in ("float32", "bf16"):
+            start = time.perf_counter()
+            for _ in range(n_batches):
+                vectors[precision] = encoder.embed_images(images, batch_size=32, precision=precision).embedding
+            best[precision] = min(time.perf_counter() - start, best.get(precision, float("inf")))
+    rates = {precision: 32 * n_batches / seconds for precision, seconds in best.items()}
+    cosine = float((vectors["float32"] * vectors["bf16"]).sum(1).min())
+    return PrecisionTiming(rates["float32"], rates["bf16"], rates["bf16"] / rates["float32"], cosine)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Seconds of a whole pass with a model of 6 blocks × 192 at 128×64, and of its loader alone, from the cache."""
+
+    whole: float
+    loader: float
+    share: float
+
+
+def bench_share(*, n_pictures: int) -> Share:
+    encoder = Encoder.load("random:192x6/16", size=(128, 64), with_text=False)
+    with tempfile.TemporaryDirectory() as folder:
+        records = draw(Path(folder), n_pictures, height=128, width=64)
+        cache = Path(folder) / "cache"
+        embed(encoder, records, cache=cache)
+        start = time.perf_counter()
+        embed(encoder, records, cache=cache)
+        whole = time.perf_counter() - start
+        loader = time_of(load(records, encoder.preprocess, batch_size=64, cache=cache))
+    return Share(whole, loader, loader / whole)
+
+
+def show(timings: list[Timing], precision: PrecisionTiming, share: Share) -> None:
+    console = Console()
     table = Table("pictures", "size", "µs a picture", "pictures/s", "times as fast as decoding")
     decode = {timing.height: timing.microseconds for timing in timings if timing.what == "decode"}
     for timing in timings:
@@ -91,7 +146,15 @@ def show(timings: list[Timing]) -> None:
             f"{1e6 / timing.microseconds:,.0f}",
             f"{decode[timing.height] / timing.microseconds:.1f}",
         )
-    Console().print(table)
+    console.print(table)
+    console.print(
+        f"ViT-B/16 at 256×128: float32 {precision.float32:.1f} pictures/s, bf16 {precision.bf16:.1f}; "
+        f"{precision.ratio:.2f} times float32, cosine at least {precision.cosine:.5f}"
+    )
+    console.print(
+        f"6 × 192 at 128×64, from the cache: {share.whole:.2f} s in all, its loader alone {share.loader:.2f} s, "
+        f"a share of {100 * share.share:.1f} %"
+    )
 
 
 def main() -> None:
@@ -99,13 +162,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the pictures, once")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
-    timings = bench_loader(n_pictures=200 if options.quick else 2000, repeats=1 if options.quick else 3)
+    n_pictures, repeats = (200, 1) if options.quick else (2000, 3)
+    timings = bench_loader(n_pictures=n_pictures, repeats=repeats)
+    precision = bench_precision(n_batches=1 if options.quick else 3, repeats=repeats)
+    share = bench_share(n_pictures=n_pictures)
     if options.json:
-        versions = {"torch": torch.__version__, "pillow": PIL.__version__, "numpy": np.__version__}
-        machine = {"processor": platform.processor() or platform.machine(), **versions}
-        print(json.dumps({"machine": machine, "loader": [dataclasses.asdict(timing) for timing in timings]}, indent=2))
+        found = {
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": describe(),
+            "loader": [dataclasses.asdict(timing) for timing in timings],
+            "precision": dataclasses.asdict(precision),
+            "share": dataclasses.asdict(share),
+        }
+        print(json.dumps(found, indent=2))
     else:
-        show(timings)
+        show(timings, precision, share)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,327 @@
+"""Who may match whom, and how well they do: an encoder on query and gallery → a Report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resight.data.dataset import fingerprint
+from resight.embed import embed, embed_captions
+from resight.encoder import Encoder
+from resight.environment import Precision
+from resight.errors import DataError
+from resight.metrics import (
+    Labels,
+    Ranking,
+    Ties,
+    confidence_intervals,
+    rank,
+    rank_by_camera,
+    similarity_blocks,
+    summary,
+    vehicleid_draws,
+)
+from resight.rerank import reranked_blocks
+from resight.types import Embeddings, Protocol, Record, Splits
+
+RANKS = (1, 5, 10, 20)
+N_DRAWS = 10  # VehicleID's protocol
+
+NOTHING_TO_FIND: dict[Protocol, str] = {
+    "cross-camera": (
+        "No query has anything to find: under the cross-camera rule a match must show the same identity from another "
+        "camera, and no gallery picture does. Let matches come from the query's own camera with --protocol any-camera."
+    ),
+    "any-camera": "No query has anything to find: no identity has a second picture on the gallery's side.",
+    "vehicleid": "No query has anything to find: every identity has a single picture. Check the identities.",
+    "text": "No query has anything to find: no caption shares its identity with a picture of the gallery.",
+}
+
+Subset = Literal["test", "validation", "train"]
+TaskName = Literal["image → image", "text → image", "image → text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rerank:
+    """k-reciprocal re-ranking: neighbours k1, query expansion k2, weight of the plain distance (Zhong et al. 2017)."""
+
+    k1: int = 20
+    k2: int = 6
+    weight: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How to compare. protocol: None takes the data set's own; seed: of the intervals, and of VehicleID's draws."""
+
+    protocol: Protocol | None = None
+    rerank: Rerank | None = None
+    ties: Ties = "stable"
+    camera_pairs: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraPair:
+    """Scores of one query camera against one gallery camera; shares from 0 to 1."""
+
+    query_camera: str
+    gallery_camera: str
+    n_valid: int
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One comparison. scores: mAP, R1, R5, R10, R20 and mINP, shares from 0 to 1, over the valid queries.
+
+    intervals: 95 %, by resampling the query identities; of VehicleID over its ten draws. n_valid: queries that the
+    gallery can answer (a mean over the draws for VehicleID). reranked: the same scores after re-ranking, or None.
+    """
+
+    name: TaskName
+    protocol: Protocol
+    n_queries: int
+    n_valid: int
+    n_gallery: int
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    reranked: dict[str, float] | None = None
+    camera_pairs: tuple[CameraPair, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `resight evaluate` found. data: fingerprint of the records that were compared; notes: a line each."""
+
+    encoder: str
+    fingerprint: str
+    data_name: str
+    data: str
+    subset: Subset
+    rules: Rules
+    tasks: tuple[Task, ...]
+    notes: tuple[str, ...]
+
+
+def evaluate(
+    encoder: Encoder,
+    splits: Splits,
+    *,
+    rules: Rules | None = None,
+    subset: Subset = "test",
+    precision: Precision = "float32",
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Pictures against pictures; and captions against pictures, both ways, where there are captions and a text tower.
+
+    subset "validation" and "train" use those records as query and gallery at once. Raises DataError when the subset is
+    empty, when a picture cannot be read, and when no query has anything to find.
+    """
+    query, gallery = sides(splits, subset)
+    records = list(dict.fromkeys((*query, *gallery)))
+    pictures = embed(encoder, records, precision=precision, cache=cache, progress=progress)
+    captions = embed_captions(encoder, query, precision=precision) if encoder.can_read else None
+    return compare(
+        splits, pictures, records, captions, rules=rules or Rules(), subset=subset, source=encoder.card.source
+    )
+
+
+def sides(splits: Splits, subset: Subset = "test") -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+    """Query and gallery of a subset; one set serves as both where the data names no query and gallery.
+
+    Raises DataError when there is nothing to compare.
+    """
+    if subset != "test":
+        chosen = getattr(splits, subset)
+        if not chosen:
+            raise DataError(f"{splits.root}: has no {subset} records. `resight data split` cuts them.")
+        return chosen, chosen
+    if splits.query and splits.gallery:
+        return splits.query, splits.gallery
+    if splits.query or splits.gallery:
+        missing = "gallery" if splits.query else "query"
+        raise DataError(
+            f"{splits.root}: has no {missing} records. Name them in the split column, or use `resight data split`."
+        )
+    if splits.unassigned:
+        return splits.unassigned, splits.unassigned
+    raise DataError(
+        f"{splits.root}: has neither query and gallery nor unassigned records. `resight data split` cuts them."
+    )
+
+
+def compare(
+    splits: Splits,
+    pictures: Embeddings,
+    records: Sequence[Record],
+    captions: Embeddings | None,
+    *,
+    rules: Rules,
+    subset: Subset = "test",
+    source: str,
+) -> Report:
+    """The Report on vectors that already exist, from whatever made them.
+
+    pictures: one row for each of `records`, which hold every record of the subset's query and gallery. captions: rows
+    of the query's captions, or None. source: what to call the encoder.
+    """
+    query, gallery = sides(splits, subset)
+    position = {record: row for row, record in enumerate(records)}
+    query_rows = np.array([position[record] for record in query])
+    gallery_rows = np.array([position[record] for record in gallery])
+    protocol, notes = _protocol(splits, rules, records)
+    tasks = []
+    if protocol != "text":
+        labels = _labels(pictures.identities, pictures.cameras, pictures.paths)
+        vectors = pictures.embedding
+        both = _Sides(vectors[query_rows], vectors[gallery_rows], labels.take(query_rows), labels.take(gallery_rows))
+        task = _vehicleid(both, rules) if protocol == "vehicleid" else _task("image → image", protocol, both, rules)
+        tasks.append(replace(task, camera_pairs=_camera_pairs(both, pictures, protocol, rules)))
+    if captions is not None and pictures.aligned is not None and len(captions.captions):
+        identities = _labels((*captions.identities, *(pictures.identities[row] for row in gallery_rows))).identities
+        n = len(captions.captions)
+        texts = _Sides(
+            captions.embedding, pictures.aligned[gallery_rows], Labels(identities[:n]), Labels(identities[n:])
+        )
+        tasks += [_task("text → image", "text", texts, rules), _task("image → text", "text", texts.swapped(), rules)]
+    if not tasks:
+        raise DataError(
+            f"{splits.root}: the protocol is text, but there is no caption, or the encoder has no text tower. "
+            "Use an encoder with a text tower on data with captions, or --protocol any-camera."
+        )
+    return Report(
+        encoder=source,
+        fingerprint=pictures.encoder,
+        data_name=splits.name if splits.name == splits.root.name else f"{splits.root.name}/{splits.name}",
+        data=fingerprint(records, splits.root),
+        subset=subset,
+        rules=replace(rules, protocol=protocol),
+        tasks=tuple(tasks),
+        notes=(*splits.notes, *notes),
+    )
+
+
+def _protocol(splits: Splits, rules: Rules, records: Sequence[Record]) -> tuple[Protocol, tuple[str, ...]]:
+    """The rule that holds, and a note when it is not the one that was asked for."""
+    protocol = rules.protocol or splits.protocol
+    if protocol == "cross-camera" and all(record.camera is None for record in records):
+        return "any-camera", ("No camera is known: a match may be any picture but the query itself (any-camera).",)
+    return protocol, ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """Vectors [Q, D] and [G, D], and what is known of them."""
+
+    query_vectors: NDArray[np.float32]
+    gallery_vectors: NDArray[np.float32]
+    query: Labels
+    gallery: Labels
+
+    def swapped(self) -> _Sides:
+        return _Sides(self.gallery_vectors, self.query_vectors, self.gallery, self.query)
+
+    def similarities(self) -> Iterable[NDArray[np.float32]]:
+        return similarity_blocks(self.query_vectors, self.gallery_vectors)
+
+
+def _labels(
+    identities: Sequence[str | None], cameras: Sequence[str | None] | None = None, paths: Sequence[str] | None = None
+) -> Labels:
+    """Names as integers; what is unknown is −1."""
+    return Labels(
+        _numbers(identities),
+        cameras=None if cameras is None else _numbers(cameras),
+        pictures=None if paths is None else _numbers(paths),
+    )
+
+
+def _numbers(names: Sequence[str | None]) -> NDArray[np.int64]:
+    number = {name: n for n, name in enumerate(dict.fromkeys(name for name in names if name is not None))}
+    return np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
+
+
+def _task(name: TaskName, protocol: Protocol, both: _Sides, rules: Rules) -> Task:
+    """One comparison; pictures against pictures are re-ranked too where the rules ask for it.
+
+    Raises DataError when no query has anything to find.
+    """
+
+    def ranked(blocks: Iterable[NDArray[np.float32]]) -> Ranking:
+        return rank(blocks, both.query, both.gallery, cross_camera=protocol == "cross-camera", ties=rules.ties)
+
+    ranking = ranked(both.similarities())
+    if not ranking.valid.any():
+        raise DataError(NOTHING_TO_FIND[protocol])
+    reranked = None
+    if rules.rerank is not None and name == "image → image":
+        k = rules.rerank
+        distances = reranked_blocks(both.query_vectors, both.gallery_vectors, k1=k.k1, k2=k.k2, weight=k.weight)
+        reranked = summary(ranked(-block for block in distances), ranks=RANKS)
+    return Task(
+        name=name,
+        protocol=protocol,
+        n_queries=len(ranking.valid),
+        n_valid=int(ranking.valid.sum()),
+        n_gallery=len(both.gallery_vectors),
+        scores=summary(ranking, ranks=RANKS),
+        intervals=confidence_intervals(ranking, both.query.identities, seed=rules.seed, ranks=RANKS),
+        reranked=reranked,
+    )
+
+
+def _vehicleid(both: _Sides, rules: Rules) -> Task:
+    """The mean over ten draws of one gallery picture an identity; the interval is over the draws."""
+    draws = []
+    for query_rows, gallery_rows in vehicleid_draws(both.gallery.identities, seed=rules.seed, n_draws=N_DRAWS):
+        drawn = _Sides(
+            both.gallery_vectors[query_rows],
+            both.gallery_vectors[gallery_rows],
+            both.gallery.take(query_rows),
+            both.gallery.take(gallery_rows),
+        )
+        draws.append(_task("image → image", "vehicleid", drawn, rules))
+    reranked = [draw.reranked for draw in draws if draw.reranked is not None]
+    return replace(
+        draws[0],
+        n_valid=round(float(np.mean([draw.n_valid for draw in draws]))),
+        scores=_mean([draw.scores for draw in draws]),
+        intervals={name: _percentiles([draw.scores[name] for draw in draws]) for name in draws[0].scores},
+        reranked=_mean(reranked) if reranked else None,
+    )
+
+
+def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
+
+
+def _percentiles(values: list[float]) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _camera_pairs(both: _Sides, pictures: Embeddings, protocol: Protocol, rules: Rules) -> tuple[CameraPair, ...]:
+    """One row for each query camera and gallery camera between which some query can be answered, where asked for."""
+    if not rules.camera_pairs:
+        return ()
+    names = list(dict.fromkeys(camera for camera in pictures.cameras if camera is not None))
+    if both.query.cameras is None or not names:
+        raise DataError("A table of camera pairs needs cameras, and none is known. Leave out --camera-pairs.")
+    rankings = rank_by_camera(
+        both.similarities(), both.query, both.gallery, cross_camera=protocol == "cross-camera", ties=rules.ties
+    )
+    found = []
+    for query_camera in np.unique(both.query.cameras[both.query.cameras >= 0]):
+        for gallery_camera, ranking in rankings.items():
+            part = ranking.take(both.query.cameras == query_camera)
+            if part.valid.any():
+                names_of = names[int(query_camera)], names[gallery_camera]
+                found.append(CameraPair(*names_of, int(part.valid.sum()), summary(part, ranks=RANKS)))
+    return tuple(sorted(found, key=lambda pair: (pair.query_camera, pair.gallery_camera)))

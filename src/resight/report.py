@@ -1,0 +1,97 @@
+"""A Report as a table for people, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from resight.errors import DataError
+from resight.evaluate import RANKS, CameraPair, Report, Task
+
+COLUMNS = ("mAP", *(f"R{rank}" for rank in RANKS), "mINP")
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Plain JSON values; every score is a share from 0 to 1."""
+    return asdict(report)
+
+
+def show(report: Report, console: Console) -> None:
+    """Prints percent with one decimal, the 95 % interval below; re-ranked scores stand in a table of their own."""
+    _line(console, f"{report.encoder} [{report.fingerprint}] on {report.data_name}, {report.subset} [{report.data}]")
+    console.print(_table("without re-ranking, in percent, with 95 % intervals", report.tasks, reranked=False))
+    reranked = tuple(task for task in report.tasks if task.reranked is not None)
+    if report.rules.rerank is not None and reranked:
+        k = report.rules.rerank
+        title = f"with re-ranking (k1 {k.k1}, k2 {k.k2}, weight {k.weight:g}), in percent"
+        console.print(_table(title, reranked, reranked=True))
+    for task in report.tasks:
+        if task.camera_pairs:
+            console.print(_pairs_table(task.camera_pairs))
+    for note in report.notes:
+        _line(console, f"note: {note}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(title: str, tasks: tuple[Task, ...], *, reranked: bool) -> Table:
+    """At most 80 characters wide: what would make it wider stands on a task's second line."""
+    table = _empty_table(title)
+    table.add_column("task", no_wrap=True)
+    for name in (*COLUMNS, "valid", "gallery"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for task in tasks:
+        scores = task.reranked if reranked and task.reranked is not None else task.scores
+        cells = [_two(_percent(scores[name]), "" if reranked else _interval(task, name)) for name in COLUMNS]
+        valid = _two(str(task.n_valid), f"of {task.n_queries}")
+        table.add_row(_two(task.name, task.protocol), *cells, valid, str(task.n_gallery))
+    return table
+
+
+def _empty_table(title: str) -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+
+
+def _two(above: str, below: str) -> Group:
+    return Group(Text(above), Text(below, style="dim"))
+
+
+def _interval(task: Task, name: str) -> str:
+    low, high = task.intervals[name]
+    return f"{100 * low:.0f}–{100 * high:.0f}"
+
+
+def _pairs_table(pairs: tuple[CameraPair, ...]) -> Table:
+    title = "by query camera and gallery camera, in percent"
+    table = _empty_table(title)
+    for name in ("query camera", "gallery camera", "mAP", "R1", "valid queries"):
+        table.add_column(name, justify="right")
+    for pair in pairs:
+        values = (_percent(pair.scores["mAP"]), _percent(pair.scores["R1"]), str(pair.n_valid))
+        table.add_row(pair.query_camera, pair.gallery_camera, *values)
+    return table
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def write_json(report: Report, folder: Path) -> None:
+    """Writes `report.json` into `folder`. Raises DataError when it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(as_json(report), indent=2, ensure_ascii=False)
+        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{folder}: report.json cannot be written ({error}). Name another folder.") from error

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resight.data.index import read
+from resight.encoder import Encoder
+from resight.errors import DataError
+from resight.evaluate import Report, Rerank, Rules, compare, evaluate, sides
+from resight.types import Embeddings, Protocol, Record, Splits
+
+
+def record(k: int, identity: str | None, camera: str | None = None, captions: tuple[str, ...] = ()) -> Record:
+    return Record(Path(f"/pictures/{k}.jpg"), identity, camera, captions=captions)
+
+
+def embeddings(vectors: list[list[float]], records: list[Record], captions: list[str] | None = None) -> Embeddings:
+    array = np.array(vectors, dtype=np.float32)
+    array /= np.linalg.norm(array, axis=1, keepdims=True)
+    return Embeddings(
+        embedding=array,
+        aligned=array,
+        paths=tuple(str(r.path) for r in records),
+        identities=tuple(r.identity for r in records),
+        cameras=tuple(r.camera for r in records),
+        captions=tuple(captions or [""] * len(records)),
+        encoder="0" * 16,
+    )
+
+
+def splits(protocol: Protocol = "cross-camera", **roles: tuple[Record, ...]) -> Splits:
+    return Splits(name="hand-made", root=Path("/pictures"), protocol=protocol, **roles)
+
+
+# One query of camera a at angle 0. The gallery by angle: the same identity and camera (1), another identity (2), the
+# same identity from camera b (3), a distractor (4).
+QUERY = (record(0, "p", "a"),)
+GALLERY = (record(1, "p", "a"), record(2, "q", "b"), record(3, "p", "b"), record(4, None, "b"))
+ANGLES = [0.0, 0.1, 0.2, 0.3, 0.4]
+VECTORS = [[float(np.cos(a)), float(np.sin(a))] for a in ANGLES]
+
+
+def run(rules: Rules, records: list[Record] | None = None) -> Report:
+    everything = [*QUERY, *GALLERY]
+    return compare(
+        splits(query=QUERY, gallery=GALLERY),
+        embeddings(VECTORS, records or everything),
+        everything,
+        None,
+        rules=rules,
+        source="angles",
+    )
+
+
+def test_cross_camera_leaves_out_the_same_camera() -> None:
+    (task,) = run(Rules()).tasks
+    assert (task.name, task.protocol, task.n_queries, task.n_valid, task.n_gallery) == (
+        "image → image",
+        "cross-camera",
+        1,
+        1,
+        4,
+    )
+    # left: 2 (no), 3 (yes), 4 (no): the positive stands at rank 2
+    assert task.scores == {"mAP": 0.5, "R1": 0.0, "R5": 1.0, "R10": 1.0, "R20": 1.0, "mINP": 0.5}
+
+
+def test_any_camera_keeps_it() -> None:
+    (task,) = run(Rules(protocol="any-camera")).tasks
+    # left: 1 (yes), 2 (no), 3 (yes), 4 (no): precisions 1 and 2/3, last positive at rank 3
+    assert task.scores["mAP"] == pytest.approx((1 + 2 / 3) / 2)
+    assert task.scores["mINP"] == pytest.approx(2 / 3)
+    assert task.scores["R1"] == 1
+
+
+def test_without_cameras_the_rule_becomes_any_camera_and_says_so() -> None:
+    bare = [dataclasses.replace(r, camera=None) for r in (*QUERY, *GALLERY)]
+    report = compare(
+        splits(query=tuple(bare[:1]), gallery=tuple(bare[1:])),
+        embeddings(VECTORS, bare),
+        bare,
+        None,
+        rules=Rules(),
+        source="angles",
+    )
+    assert report.tasks[0].protocol == "any-camera"
+    assert report.rules.protocol == "any-camera"
+    assert "No camera is known" in report.notes[0]
+
+
+def test_one_set_leaves_out_only_the_query_itself() -> None:
+    records = (record(0, "p"), record(1, "p"), record(2, "q"), record(3, "q"))
+    vectors = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.6, 0.5]]
+    data = splits(protocol="any-camera", unassigned=records)
+    (task,) = compare(data, embeddings(vectors, list(records)), records, None, rules=Rules(), source="x").tasks
+    # 0 and 1 find each other first; 2 finds 3 first; 3 is nearer to 1 and 0 than to 2
+    assert task.scores["R1"] == 0.75
+    assert task.scores["mAP"] == pytest.approx((3 + 1 / 3) / 4)
+    assert (task.n_queries, task.n_gallery) == (4, 4)
+
+
+def test_nothing_to_find_explains_the_rule_and_the_way_out() -> None:
+    records = (record(0, "p", "a"), record(1, "p", "a"))
+    data = splits(query=records[:1], gallery=records[1:])
+    made = embeddings([[1.0, 0.0], [1.0, 0.1]], list(records))
+    with pytest.raises(DataError, match=r"another camera, and no.*--protocol any-camera"):
+        compare(data, made, records, None, rules=Rules(), source="x")
+    assert compare(data, made, records, None, rules=Rules(protocol="any-camera"), source="x").tasks[0].n_valid == 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [("any-camera", "no identity has a second picture"), ("vehicleid", "every identity has a single picture")],
+)
+def test_nothing_to_find_under_other_rules(protocol: Protocol, message: str) -> None:
+    records = (record(0, "p"), record(1, "q"))
+    data = splits(protocol=protocol, unassigned=records)
+    with pytest.raises(DataError, match=message):
+        compare(data, embeddings([[1, 0], [0, 1]], list(records)), records, None, rules=Rules(), source="x")
+
+
+def test_text_is_compared_both_ways() -> None:
+    records = (record(0, "p", "a", ("red",)), record(1, "q", "a", ("blue", "navy")), record(2, "r", "b"))
+    pictures = embeddings([[1, 0, 0], [0, 1, 0], [0, 0, 1]], list(records))
+    texts = embeddings(
+        [[1, 0, 0.1], [0, 1, 0.1], [0.9, 0.5, 0.0]], [records[0], records[1], records[1]], ["red", "blue", "navy"]
+    )
+    data = splits(protocol="text", query=records, gallery=records)
+    forward, back = compare(data, pictures, records, texts, rules=Rules(), source="x").tasks
+    assert (forward.name, forward.n_queries, forward.n_gallery) == ("text → image", 3, 3)
+    assert forward.scores["R1"] == pytest.approx(2 / 3)  # navy finds the red one first
+    assert forward.scores["mAP"] == pytest.approx((1 + 1 + 1 / 2) / 3)
+    assert (back.name, back.n_queries, back.n_valid, back.n_gallery) == ("image → text", 3, 2, 3)
+    # picture p: red, then navy, blue: AP 1; picture q: blue (1), navy (2): AP 1
+    assert back.scores["mAP"] == 1.0
+
+
+def test_text_protocol_without_text_says_what_is_missing() -> None:
+    records = (record(0, "p"), record(1, "p"))
+    made = dataclasses.replace(embeddings([[1, 0], [1, 0]], list(records)), aligned=None)
+    data = splits(protocol="text", unassigned=records)
+    with pytest.raises(DataError, match="no caption, or the encoder has no text tower"):
+        compare(data, made, records, None, rules=Rules(), source="x")
+
+
+def test_no_caption_shares_an_identity() -> None:
+    records = (record(0, "p", None, ("red",)), record(1, "q"))
+    data = splits(protocol="text", query=records[:1], gallery=records[1:])
+    texts = embeddings([[1, 0]], [records[0]], ["red"])
+    with pytest.raises(DataError, match="no caption shares its identity"):
+        compare(data, embeddings([[1, 0], [0, 1]], list(records)), records, texts, rules=Rules(), source="x")
+
+
+def clustered(n_identities: int, n_pictures: int, cameras: int) -> tuple[tuple[Record, ...], Embeddings]:
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(n_identities, 8))
+    records, vectors = [], []
+    for identity in range(n_identities):
+        for k in range(n_pictures):
+            records.append(record(len(records), str(identity), str(k % cameras) if cameras else None))
+            vectors.append((centres[identity] + 0.9 * generator.normal(size=8)).tolist())
+    return tuple(records), embeddings(vectors, records)
+
+
+def test_reranking_has_scores_of_its_own() -> None:
+    records, made = clustered(12, 6, 2)
+    data = splits(query=records[::3], gallery=records)
+    (plain,) = compare(data, made, records, None, rules=Rules(), source="x").tasks
+    (both,) = compare(data, made, records, None, rules=Rules(rerank=Rerank(k1=6, k2=3)), source="x").tasks
+    assert plain.reranked is None
+    assert both.scores == plain.scores
+    assert both.reranked is not None
+    assert both.reranked["mAP"] > plain.scores["mAP"]
+    (all_distance,) = compare(data, made, records, None, rules=Rules(rerank=Rerank(6, 3, 1.0)), source="x").tasks
+    assert all_distance.reranked == pytest.approx(plain.scores, abs=1e-6)
+
+
+def test_vehicleid_is_the_mean_of_ten_draws() -> None:
+    records, made = clustered(10, 3, 0)
+    data = splits(protocol="vehicleid", query=records, gallery=records)
+    (task,) = compare(data, made, records, None, rules=Rules(seed=3), source="x").tasks
+    assert (task.n_queries, task.n_valid, task.n_gallery) == (20, 20, 10)
+    assert task.intervals["R1"][0] <= task.scores["R1"] <= task.intervals["R1"][1]
+    again = compare(data, made, records, None, rules=Rules(seed=3), source="x").tasks[0]
+    other = compare(data, made, records, None, rules=Rules(seed=4), source="x").tasks[0]
+    assert again == task
+    assert other.scores != task.scores
+    reranked = compare(data, made, records, None, rules=Rules(rerank=Rerank(4, 2), seed=3), source="x").tasks[0]
+    assert reranked.reranked is not None
+    assert set(reranked.reranked) == set(task.scores)
+
+
+def test_camera_pairs_are_measured_one_by_one() -> None:
+    records, made = clustered(8, 6, 3)
+    data = splits(query=records, gallery=records)
+    (task,) = compare(data, made, records, None, rules=Rules(camera_pairs=True), source="x").tasks
+    assert [(p.query_camera, p.gallery_camera) for p in task.camera_pairs] == [
+        (a, b) for a in "012" for b in "012" if a != b
+    ]
+    one = task.camera_pairs[0]
+    chosen = splits(
+        query=tuple(r for r in records if r.camera == "0"), gallery=tuple(r for r in records if r.camera == "1")
+    )
+    (alone,) = compare(chosen, made, records, None, rules=Rules(), source="x").tasks
+    assert one.scores == pytest.approx(alone.scores)
+    assert one.n_valid == alone.n_valid
+
+
+def test_camera_pairs_need_cameras() -> None:
+    records, made = clustered(3, 2, 0)
+    data = splits(unassigned=records)
+    with pytest.raises(DataError, match="needs cameras, and none is known"):
+        compare(data, made, records, None, rules=Rules(camera_pairs=True), source="x")
+
+
+def test_intervals_hold_the_score_and_follow_the_seed() -> None:
+    records, made = clustered(20, 4, 2)
+    data = splits(query=records, gallery=records)
+    (task,) = compare(data, made, records, None, rules=Rules(seed=1), source="x").tasks
+    for name, (low, high) in task.intervals.items():
+        assert low <= task.scores[name] <= high
+    assert task.intervals == compare(data, made, records, None, rules=Rules(seed=1), source="x").tasks[0].intervals
+    assert task.intervals != compare(data, made, records, None, rules=Rules(seed=2), source="x").tasks[0].intervals
+
+
+@pytest.mark.parametrize(
+    ("roles", "subset", "message"),
+    [
+        ({}, "test", "neither query and gallery nor unassigned"),
+        ({"query": QUERY}, "test", "has no gallery records"),
+        ({"gallery": GALLERY}, "test", "has no query records"),
+        ({"query": QUERY, "gallery": GALLERY}, "validation", "has no validation records"),
+    ],
+)
+def test_missing_sides(roles: dict[str, tuple[Record, ...]], subset: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        sides(splits(**roles), subset)  # type: ignore[arg-type]
+
+
+def test_an_encoder_is_evaluated_on_files(coloured_people: Path) -> None:
+    encoder = Encoder.load("random:64x2/8", size=(32, 16), device="cpu")
+    data = read(coloured_people)
+    report = evaluate(encoder, data, rules=Rules())
+    assert [task.name for task in report.tasks] == ["image → image", "text → image", "image → text"]
+    pictures = report.tasks[0]
+    assert (pictures.n_queries, pictures.n_valid, pictures.n_gallery) == (8, 8, 8)
+    assert pictures.scores["R1"] > 0.5  # plain colours: even random weights tell them apart
+    assert report.fingerprint == encoder.fingerprint()
+    assert report.data == evaluate(encoder, data).data
+    assert report.encoder.startswith("random:")
