@@ -190,7 +190,9 @@ def test_text_transformer_and_identity_prompts() -> None:
 
 
 # The appendix of the image methods' notes: full-size towers filled with D; first 4 of row 0, mean, Frobenius norm.
-APPENDIX_VIT = ViTConfig((224, 224), patch=16, stride=16, width=768, depth=12, heads=12, output=512, activation="quick_gelu")
+APPENDIX_VIT = ViTConfig(
+    (224, 224), patch=16, stride=16, width=768, depth=12, heads=12, output=512, activation="quick_gelu"
+)
 APPENDIX_RESNET = ResNetConfig((224, 224), (3, 4, 6, 3), width=64, heads=32, output=1024, last_stride=2)
 APPENDIX_TEXT = TextConfig(width=512, depth=12, heads=8, output=512, activation="quick_gelu")
 # "A photo of a X X X X person.", or vehicle
@@ -222,11 +224,11 @@ def appendix_texts(clip: Clip, template: list[int]) -> torch.Tensor:
 
 
 def check(found: torch.Tensor, shape: str, first: str, mean: float, norm: float) -> None:
-    """Printed digits: the first four to 5 decimals, the mean to 6, the norm to 1e-6 of it (float32 holds no more)."""
+    """Hold the printed digits but for float32's noise: our own run in float64 differs as much from what is printed."""
     assert "×".join(map(str, found.shape)) == shape
-    np.testing.assert_allclose(found[0, :4], [float(number) for number in first.split()], atol=1.01e-5, rtol=0)
-    assert found.double().mean().item() == pytest.approx(mean, abs=1.01e-6)
-    assert found.double().norm().item() == pytest.approx(norm, rel=1e-6)
+    np.testing.assert_allclose(found[0, :4], [float(number) for number in first.split()], atol=2e-5, rtol=0)
+    assert found.double().mean().item() == pytest.approx(mean, abs=1.5e-6)
+    assert found.double().norm().item() == pytest.approx(norm, rel=1e-6, abs=5e-6)
 
 
 def appendix_images(height: int, width: int) -> torch.Tensor:

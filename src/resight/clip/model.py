@@ -49,9 +49,12 @@ class Clip(nn.Module):
             nn.init.constant_(self.logit_scale, math.log(1 / 0.07))
 
     def initialise(self, seed: int) -> None:
-        """Draw all weights anew; the same seed gives the same weights, and the global generator stays as it was."""
+        """Draw all weights anew, on the CPU; the same seed gives the same weights.
+
+        The global generator stays as it was.
+        """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             # Children first: a tower then replaces what PyTorch drew for its linear layers.
             for module in reversed(list(self.modules())):
                 reset = getattr(module, "reset_parameters", None)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from resight.clip.text import TextConfig, TextTransformer, cut_to_longest
+
+TEXT = TextConfig(width=16, depth=3, heads=4, output=6, activation="quick_gelu", context_length=12, vocabulary=20)
+# 18 starts, 19 ends; what follows the end is padding
+IDS = torch.tensor([[18, 3, 7, 5, 19, 0, 0, 0, 0, 0, 0, 0], [18, 19] + 10 * [0], [18, *range(1, 8), 19, 0, 0, 0]])
+
+
+def tower(config: TextConfig = TEXT) -> TextTransformer:
+    torch.manual_seed(0)
+    text = TextTransformer(config).double()
+    for parameter in text.parameters():
+        nn.init.normal_(parameter, mean=0.05, std=0.3)
+    return text
+
+
+def same(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
+
+
+def test_published_size() -> None:
+    config = TextConfig(width=512, depth=12, heads=8, output=512, activation="quick_gelu")
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in TextTransformer(config).parameters()) == 63_428_096
+
+
+@pytest.mark.parametrize("changes", [{}, {"activation": "gelu"}, {"depth": 1}, {"heads": 1}])
+def test_the_end_token_alone_equals_its_row_of_all_tokens(changes: dict[str, object]) -> None:
+    text = tower(replace(TEXT, **changes))
+    x = text.embed(IDS) + text.positional_embedding
+    visible = torch.ones(12, 12, dtype=torch.bool).tril()
+    for block in text.transformer.resblocks:
+        x = block(x, visible=visible)
+    expected = (text.ln_final(x) @ text.text_projection)[torch.arange(3), torch.tensor([4, 1, 8])]
+    same(text(IDS), expected)
+
+
+def test_cut_to_the_longest_text_gives_the_same_features() -> None:
+    cut = cut_to_longest(IDS)
+    assert cut.shape == (3, 9)
+    same(tower()(cut), tower()(IDS))
+    assert torch.equal(cut_to_longest(cut), cut)
+    assert cut_to_longest(IDS[1:2]).tolist() == [[18, 19]]
+
+
+def test_nothing_after_the_end_matters() -> None:
+    text, other = tower(), IDS.clone()
+    other[0, 5:] = torch.tensor([4, 4, 9, 1, 0, 2, 19])
+    same(text(other), text(IDS))
+    embedded = text.embed(IDS).detach().requires_grad_()
+    text.encode(embedded, IDS.argmax(1)).square().sum().backward()
+    assert embedded.grad is not None
+    for gradient, end in zip(embedded.grad, (4, 1, 8), strict=True):
+        assert gradient[: end + 1].abs().amax(1).min() > 0
+        assert gradient[end + 1 :].abs().max() == 0
+
+
+def test_prompts_follow_the_start_token_and_words_keep_their_positions() -> None:
+    text, prompts = tower(), torch.randn(2, 16, dtype=torch.float64)
+    prompted = text(IDS, prompts=prompts)
+    assert torch.equal(text(IDS, prompts=prompts[:0]), text(IDS))
+    assert torch.equal(text(IDS, prompts=prompts[None]), prompted)
+    same(text(cut_to_longest(IDS), prompts=prompts), prompted)
+    # A text of full length loses no word: the sequence grows to 12 + 2.
+    full = torch.tensor([[18, *range(1, 11), 19]])
+    assert text(full, prompts=prompts).shape == (1, 6)
+    # The same rows, written by hand: start, two prompts without positions, words at positions 1, 2, ...
+    longer = tower(replace(TEXT, context_length=14))
+    longer.load_state_dict({**text.state_dict(), "positional_embedding": torch.zeros(14, 16)})
+    x = text.embed(full) + text.positional_embedding
+    by_hand = longer.encode(torch.cat([x[:, :1], prompts[None], x[:, 1:]], 1), torch.tensor([13]))
+    same(text(full, prompts=prompts), by_hand)
+
+
+def test_prompts_that_are_words_give_what_the_words_give() -> None:
+    text = tower()
+    words, rest = torch.tensor([3, 7]), torch.tensor([[18, 5, 19]])
+    prompts = text.embed(words) + text.positional_embedding[1:3]
+    whole = text(IDS[:1])
+    moved = text.positional_embedding[[0, 3, 4]].detach()
+    text.positional_embedding.data[:3] = moved
+    same(text(rest, prompts=prompts.detach()), whole)
+
+
+def test_deep_prompts_act_in_every_block_they_are_given_for() -> None:
+    text = tower().requires_grad_(False)
+    gradients = []
+    for text.transformer.recompute in (False, True):
+        prompts = torch.ones(3, 2, 16, dtype=torch.float64).cumsum(0).requires_grad_()
+        text(IDS, prompts=prompts).square().sum().backward()
+        assert prompts.grad is not None
+        gradients.append(prompts.grad)
+    assert (gradients[0].abs().amax((1, 2)) > 1e-6).all()
+    same(gradients[0], gradients[1])
+
+
+def test_autocast_is_near_float32_and_the_tower_compiles_to_one_graph() -> None:
+    text = tower().float()
+    expected = text(IDS)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (text(IDS).float() - expected).norm() < 0.05 * expected.norm()
+    compiled = torch.compile(text, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(IDS), expected)
