@@ -233,6 +233,14 @@ def test_the_vision_transformer_compiles_to_one_graph() -> None:
     torch.testing.assert_close(compiled(images, prompts=prompts).last, tower(images, prompts=prompts).last)
 
 
+def test_an_exported_vision_transformer_takes_any_number_of_pictures() -> None:
+    # len() of a traced tensor would fix the batch to the example's.
+    batch = {"images": {0: torch.export.Dim("batch", min=1, max=64)}}
+    exported = torch.export.export(vit(), (pictures(),), dynamic_shapes=batch).module()
+    for found, expected in zip(exported(pictures(n=5)), vit()(pictures(n=5)), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def positions(rows: int, columns: int) -> Tensor:
     return torch.cat([torch.tensor([-5.0]), torch.arange(rows * columns).float()])[:, None].expand(-1, 2)
 

@@ -108,3 +108,9 @@ def test_autocast_is_near_float32_and_the_tower_compiles_to_one_graph() -> None:
         assert (text(IDS).float() - expected).norm() < 0.05 * expected.norm()
     compiled = torch.compile(text, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(IDS), expected)
+
+
+def test_an_exported_tower_takes_any_number_of_texts() -> None:
+    batch = {"token_ids": {0: torch.export.Dim("batch", min=1, max=64)}}
+    exported = torch.export.export(tower().eval(), (IDS,), dynamic_shapes=batch).module()
+    torch.testing.assert_close(exported(IDS[[0, 1, 2, 1]]), tower()(IDS)[[0, 1, 2, 1]])

@@ -126,7 +126,7 @@ class VisionTransformer(nn.Module):
     def _before_last(self, images: Tensor, side: Tensor | None, prompts: Tensor | None) -> Tensor:
         _check_size(images, self.config.image_size)
         patches = self.conv1(images).flatten(2).transpose(1, 2)
-        first = self.class_embedding.expand(len(images), 1, -1)
+        first = self.class_embedding.expand(images.shape[0], 1, -1)
         if side is not None:
             first = first + side[:, None]
         x = torch.cat([first, patches], 1) + self.positional_embedding

@@ -65,7 +65,7 @@ class TextTransformer(nn.Module):
         end = end + n_prompts(prompts)
         places = torch.arange(x.shape[1], device=x.device)
         stream = self.transformer.before_last(x, visible=places <= places[:, None], prompts=prompts)
-        rows = stream[torch.arange(len(x), device=x.device), end][:, None]
+        rows = stream[torch.arange(x.shape[0], device=x.device), end][:, None]
         seen = (places <= end[:, None])[:, None, None]
         last: Tensor = self.ln_final(self.transformer.last(rows, stream, visible=seen))[:, 0]
         return last @ self.text_projection

@@ -137,7 +137,7 @@ class Transformer(nn.Module):
             raise ValueError(f"prompts for {len(levels)} blocks, but the transformer has {len(self.resblocks)}")
         for number, block in enumerate(self.resblocks):
             if 0 < number < len(levels):
-                rows = levels[number].expand(len(x), -1, -1)
+                rows = levels[number].expand(x.shape[0], -1, -1)
                 x = torch.cat([x[:, :1], rows.to(x.dtype), x[:, 1 + rows.shape[1] :]], 1)
             if number < len(self.resblocks) - 1:
                 x = self._run(block, x, None, visible)
@@ -164,7 +164,7 @@ def insert_prompts(x: Tensor, prompts: Tensor | None) -> Tensor:
     """
     if prompts is None:
         return x
-    rows = _levels(prompts)[0].expand(len(x), -1, -1)
+    rows = _levels(prompts)[0].expand(x.shape[0], -1, -1)
     return torch.cat([x[:, :1], rows.to(x.dtype), x[:, 1:]], 1)
 
 
