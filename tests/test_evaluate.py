@@ -8,7 +8,7 @@ import pytest
 
 from resight.data.index import read
 from resight.encoder import Encoder
-from resight.errors import DataError
+from resight.errors import ConfigError, DataError
 from resight.evaluate import Report, Rerank, Rules, compare, evaluate, sides
 from resight.types import Embeddings, Protocol, Record, Splits
 
@@ -251,3 +251,17 @@ def test_an_encoder_is_evaluated_on_files(coloured_people: Path) -> None:
     assert report.fingerprint == encoder.fingerprint()
     assert report.data == evaluate(encoder, data).data
     assert report.encoder.startswith("random:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((5, 6, 0.3), "k1 5 and k2 6"),
+        ((5, 0, 0.3), "k1 5 and k2 0"),
+        ((5, 2, 1.5), "weight 1.5"),
+        ((5, 2, -1), "weight -1"),
+    ],
+)
+def test_re_ranking_settings_out_of_range(arguments: tuple[int, int, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Rerank(*arguments)

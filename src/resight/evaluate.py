@@ -14,7 +14,7 @@ from resight.data.dataset import fingerprint
 from resight.embed import embed, embed_captions
 from resight.encoder import Encoder
 from resight.environment import Precision
-from resight.errors import DataError
+from resight.errors import ConfigError, DataError
 from resight.metrics import (
     Labels,
     Ranking,
@@ -48,22 +48,36 @@ TaskName = Literal["image → image", "text → image", "image → text"]
 
 @dataclass(frozen=True, slots=True)
 class Rerank:
-    """k-reciprocal re-ranking: neighbours k1, query expansion k2, weight of the plain distance (Zhong et al. 2017)."""
+    """k-reciprocal re-ranking: neighbours k1, query expansion k2, weight of the plain distance (Zhong et al. 2017).
+
+    Raises ConfigError unless 1 <= k2 <= k1 and 0 <= weight <= 1.
+    """
 
     k1: int = 20
     k2: int = 6
     weight: float = 0.3
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.k2 <= self.k1:
+            raise ConfigError(f"re-ranking with k1 {self.k1} and k2 {self.k2}: needed is 1 <= k2 <= k1.")
+        if not 0 <= self.weight <= 1:
+            raise ConfigError(f"re-ranking with weight {self.weight}: needed is 0 to 1.")
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How to compare. protocol: None takes the data set's own; seed: of the intervals, and of VehicleID's draws."""
+    """How to compare.
+
+    protocol: None takes the data set's own. seed: of the intervals, and of VehicleID's draws. device: where the matrix
+    products run; counting is the processor's work.
+    """
 
     protocol: Protocol | None = None
     rerank: Rerank | None = None
     ties: Ties = "stable"
     camera_pairs: bool = False
     seed: int = 0
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +242,8 @@ class _Sides:
     def swapped(self) -> _Sides:
         return _Sides(self.gallery_vectors, self.query_vectors, self.gallery, self.query)
 
-    def similarities(self) -> Iterable[NDArray[np.float32]]:
-        return similarity_blocks(self.query_vectors, self.gallery_vectors)
+    def similarities(self, rules: Rules) -> Iterable[NDArray[np.float32]]:
+        return similarity_blocks(self.query_vectors, self.gallery_vectors, device=rules.device)
 
 
 def _labels(
@@ -257,13 +271,15 @@ def _task(name: TaskName, protocol: Protocol, both: _Sides, rules: Rules) -> Tas
     def ranked(blocks: Iterable[NDArray[np.float32]]) -> Ranking:
         return rank(blocks, both.query, both.gallery, cross_camera=protocol == "cross-camera", ties=rules.ties)
 
-    ranking = ranked(both.similarities())
+    ranking = ranked(both.similarities(rules))
     if not ranking.valid.any():
         raise DataError(NOTHING_TO_FIND[protocol])
     reranked = None
     if rules.rerank is not None and name == "image → image":
         k = rules.rerank
-        distances = reranked_blocks(both.query_vectors, both.gallery_vectors, k1=k.k1, k2=k.k2, weight=k.weight)
+        distances = reranked_blocks(
+            both.query_vectors, both.gallery_vectors, k1=k.k1, k2=k.k2, weight=k.weight, device=rules.device
+        )
         reranked = summary(ranked(-block for block in distances), ranks=RANKS)
     return Task(
         name=name,
@@ -315,7 +331,7 @@ def _camera_pairs(both: _Sides, pictures: Embeddings, protocol: Protocol, rules:
     if both.query.cameras is None or not names:
         raise DataError("A table of camera pairs needs cameras, and none is known. Leave out --camera-pairs.")
     rankings = rank_by_camera(
-        both.similarities(), both.query, both.gallery, cross_camera=protocol == "cross-camera", ties=rules.ties
+        both.similarities(rules), both.query, both.gallery, cross_camera=protocol == "cross-camera", ties=rules.ties
     )
     found = []
     for query_camera in np.unique(both.query.cameras[both.query.cameras >= 0]):
