@@ -72,6 +72,11 @@ class Benchmark:
     renumbered: bool = False
 
 
+DUKE_LAYOUT: Final = (
+    "bounding_box_train/0001_c2_f0046182.jpg  (identity, camera)",
+    "query/0005_c2_f0046985.jpg",
+    "bounding_box_test/0002_c1_f0044158.jpg  (the gallery)",
+)
 MARKET_MARKS: Final = ("bounding_box_train", "bounding_box_test")
 
 
@@ -134,7 +139,7 @@ BENCHMARKS: Final = (
         title="DukeMTMC-reID",
         kind="person",
         protocol="cross-camera",
-        layout=MARKET_LAYOUT,
+        layout=DUKE_LAYOUT,
         described_at="https://arxiv.org/abs/1701.07717",
         availability="withdrawn by its authors in 2019, over consent; do not build on it",
         published={"train": Counts(702, 16_522), "query": Counts(702, 2_228), "gallery": Counts(1_110, 17_661)},
@@ -147,7 +152,7 @@ BENCHMARKS: Final = (
         title="Occluded-Duke",
         kind="person",
         protocol="cross-camera",
-        layout=MARKET_LAYOUT,
+        layout=DUKE_LAYOUT,
         described_at="https://github.com/lightas/Occluded-DukeMTMC-Dataset",
         availability="cut from DukeMTMC-reID, which its authors withdrew in 2019; do not build on it",
         published={"train": Counts(702, 15_618), "query": Counts(519, 2_210), "gallery": Counts(1_110, 17_661)},
