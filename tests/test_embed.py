@@ -90,6 +90,21 @@ def test_a_file_gives_back_what_was_saved(records: list[Record], tmp_path: Path,
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["vectors.npz"]
 
 
+def test_a_full_disk_leaves_the_old_file(
+    encoder: Encoder, records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(embed(encoder, records), tmp_path / "v.npz")
+
+    def full_disk(file: object, **_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full_disk)
+    with pytest.raises(DataError, match="No space left on device"):
+        save(embed(encoder, records[:1]), tmp_path / "v.npz")
+    assert len(load(tmp_path / "v.npz").paths) == 3
+    assert not list(tmp_path.glob(".v.npz*"))
+
+
 def test_file_errors(encoder: Encoder, tmp_path: Path) -> None:
     made = embed(encoder, [])
     with pytest.raises(DataError, match=r"Name the file vectors\.npz"):

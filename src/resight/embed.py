@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -78,13 +78,27 @@ def embed_captions(encoder: Encoder, records: Sequence[Record], *, precision: Pr
     )
 
 
-def save(embeddings: Embeddings, path: Path) -> None:
-    """Writes an .npz with one array a field of Embeddings; what is unknown is the empty text.
+def prepare(path: Path) -> None:
+    """Makes sure that `save` can write to path, before hours of embedding; makes its folder.
 
-    The file appears whole or not at all. Raises DataError when it cannot be written.
+    Raises DataError when the name does not end in .npz or the folder cannot be written.
     """
     if path.suffix != ".npz":
         raise DataError(f"{path}: embeddings are written as .npz. Name the file {path.stem}.npz.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def save(embeddings: Embeddings, path: Path) -> None:
+    """Writes an .npz with one array a field of Embeddings; what is unknown is the empty text.
+
+    The file appears whole or not at all. Raises DataError when it cannot be written, as `prepare` finds beforehand.
+    """
+    prepare(path)
     arrays = {"embedding": embeddings.embedding, "encoder": np.array(embeddings.encoder)}
     if embeddings.aligned is not None:
         arrays["aligned"] = embeddings.aligned
@@ -92,15 +106,17 @@ def save(embeddings: Embeddings, path: Path) -> None:
         arrays[field] = np.array([value or "" for value in getattr(embeddings, field)], dtype=np.str_)
     written = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with written.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         written.replace(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error}). Free the disk or name another file.") from error
+        raise _unwritable(path, error) from error
     finally:
-        with contextlib.suppress(OSError):
-            written.unlink()
+        written.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot be written ({error}). Free the disk or name another file.")
 
 
 def load(path: Path) -> Embeddings:
