@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-all check bench clean
 
 demo: $(VENV)/ready  ## draw people, embed, evaluate, report
-	$(BIN)/resight demo
+	rm -rf demo-output
+	$(BIN)/resight demo --out demo-output
 
 test: $(VENV)/ready  ## the quick suite
 	$(BIN)/python -m pytest -n auto

@@ -22,10 +22,10 @@ from resight.metrics import (
     confidence_intervals,
     rank,
     rank_by_camera,
-    similarity_blocks,
     summary,
     vehicleid_draws,
 )
+from resight.neighbours import similarity_blocks
 from resight.rerank import reranked_blocks
 from resight.types import Embeddings, Protocol, Record, Splits
 

@@ -1,0 +1,101 @@
+"""`resight`: finds the command, parses its arguments, turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import NamedTuple, get_type_hints
+
+from resight.errors import ConfigError, ResightError
+
+
+class Command(NamedTuple):
+    """words: as typed after `resight`; home: module and function, whose one argument is a dataclass of the flags."""
+
+    words: tuple[str, ...]
+    summary: str
+    home: str
+
+
+COMMANDS = (
+    Command(("demo",), "Draw people, embed, evaluate and report: the tour, in a minute", "tour:demo"),
+    Command(("data", "make-sample"), "Draw a made-up person data set with captions", "data:make_sample"),
+    Command(("data", "check"), "Find what is wrong with a data set", "data:check"),
+    Command(("data", "split"), "Cut query, gallery and validation from a data set", "data:split"),
+    Command(("data", "list"), "List the known benchmarks and their expected layout", "data:list_benchmarks"),
+    Command(("embed",), "Turn pictures into vectors, and save them", "encoding:embed"),
+    Command(("evaluate",), "Measure mAP, CMC and mINP on query and gallery", "encoding:evaluate"),
+    Command(("doctor",), "Describe this machine and installation, for a bug report", "tour:doctor"),
+)
+
+
+def help_text() -> str:
+    width = max(len(" ".join(command.words)) for command in COMMANDS)
+    rows = "\n".join(f"  {' '.join(command.words):<{width}}  {command.summary}" for command in COMMANDS)
+    return (
+        "usage: resight COMMAND [arguments]\n\n"
+        "Fine-tune CLIP to recognise the same person, vehicle, animal or object again, from a picture or words.\n\n"
+        f"{rows}\n\n"
+        "resight COMMAND --help explains a command and every argument of it; resight --version prints the version.\n"
+        "Exit status: 0 done; 1 done, and faults were found; 2 could not run, and one line says why."
+    )
+
+
+def find(words: list[str]) -> tuple[Command, list[str]]:
+    """The command that `words` start with, and what is left for its arguments. Raises ConfigError for no command."""
+    for command in COMMANDS:
+        n = len(command.words)
+        if tuple(words[:n]) == command.words:
+            return command, words[n:]
+    group = [" ".join(command.words) for command in COMMANDS if command.words[0] == words[0] and len(command.words) > 1]
+    if group:
+        raise ConfigError(f"resight {words[0]}: say which of: {', '.join(group)}.")
+    typed = " ".join(words[:2])
+    close = difflib.get_close_matches(typed, [" ".join(command.words) for command in COMMANDS], n=1, cutoff=0.5)
+    hint = f" Did you mean `resight {close[0]}`?" if close else " `resight --help` lists the commands."
+    raise ConfigError(f"resight {words[0]}: there is no such command.{hint}")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs one command; the exit status."""
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if words[0] == "--version":
+        from resight import __version__
+
+        print(f"resight {__version__}")
+        return 0
+    try:
+        command, rest = find(words)
+        return run(command, rest)
+    except ResightError as error:
+        print(f"resight: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("resight: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
+        sys.stderr.close()
+        return 0
+
+
+def run(command: Command, words: list[str]) -> int:
+    import tyro
+
+    module, name = command.home.split(":")
+    function = getattr(importlib.import_module(f"resight.commands.{module}"), name)
+    arguments = get_type_hints(function)["arguments"]
+    parsed = tyro.cli(
+        arguments,
+        args=words,
+        prog=f"resight {' '.join(command.words)}",
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    return int(function(parsed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""`resight demo` and `resight doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resight.commands.arguments import print_json
+
+
+@dataclass(frozen=True, slots=True)
+class DemoArguments:
+    """Draw made-up people, look for faults, embed, evaluate and report: the tour of resight, in under a minute."""
+
+    out: Path = Path("demo-output")
+    """Folder to leave the pictures, the embeddings and the report in; must be new or empty."""
+    identities: int = 100
+    """How many people to draw; half of them are for training."""
+    encoder: str = "random:192x6/16"
+    """What to embed with: anything `resight embed` takes."""
+    device: str = "auto"
+    """auto, cpu, or a PyTorch device."""
+    seed: int = 0
+    """Of the drawn people, of random weights and of the intervals."""
+
+
+def demo(arguments: DemoArguments) -> int:
+    from rich.console import Console
+
+    from resight.demo import demo as tour
+
+    tour(
+        arguments.out,
+        n_identities=arguments.identities,
+        seed=arguments.seed,
+        encoder=arguments.encoder,
+        device=arguments.device,
+        console=Console(),
+    )
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorArguments:
+    """Describe this machine and installation; paste the output into a bug report.
+
+    The exit status is 1 when a library that resight needs is missing.
+    """
+
+    json: bool = False
+    """Print as JSON."""
+
+
+def doctor(arguments: DoctorArguments) -> int:
+    from resight.data.loader import default_cache
+    from resight.environment import describe
+
+    found = describe() | {"picture_cache": str(default_cache())}
+    if arguments.json:
+        print_json(found)
+    else:
+        for name, value in found.items():
+            print(f"{name.replace('_', ' ')}: {_plain(value)}")
+    missing = [name for name, version in found["libraries"].items() if version is None]
+    return 1 if missing else 0
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "not installed" if value is None else str(value)

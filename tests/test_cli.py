@@ -1,0 +1,189 @@
+"""The commands as a user types them: what they print, what they leave, and their exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resight import __version__
+from resight.cli import COMMANDS, main
+
+TINY = ("random:64x2/8", "--size", "32", "16", "--device", "cpu")
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {' '.join(command.words)} " in shown for command in COMMANDS)
+    assert main([]) == 0
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.endswith(f"resight {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evalute"], "resight evalute: there is no such command. Did you mean `resight evaluate`?"),
+        (["zzz"], "`resight --help` lists the commands"),
+        (["data"], "say which of: data make-sample, data check, data split, data list"),
+        (["data", "chek"], "say which of: data make-sample"),
+        (["embed", *TINY, "--data", "nowhere", "--out", "x.npz"], "nowhere: no such file or folder"),
+        (["evaluate", "random:64by2", "--data", "DATA"], "random:64by2"),
+        (["evaluate", *TINY, "--data", ".", "--column", "camera"], "write it as OUR_NAME=COLUMN"),
+        (["embed", *TINY, "--data", ".", "--out", "x.npz", "--batch-size", "0"], "--batch-size 0: at least 1"),
+    ],
+)
+def test_what_cannot_run_is_one_line_and_status_2(
+    words: list[str], message: str, coloured_people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(coloured_people) if word == "DATA" else word for word in words]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("resight: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("words", [["embed", "--nonsense"], ["evaluate", *TINY], ["data", "split", "--by", "moon"]])
+def test_wrong_flags_end_with_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err
+
+
+def test_embed_writes_what_python_reads(
+    coloured_people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "vectors.npz"
+    assert main(["embed", *TINY, "--data", str(coloured_people), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: 16 rows of 64 numbers, 0 pictures left out\n"
+    with np.load(out) as stored:
+        assert stored["embedding"].shape == (16, 64)
+        assert set(stored["identities"]) == {"red", "green", "blue", "grey"}
+    assert main(["embed", *TINY, "--data", str(coloured_people), "--out", str(out), "--texts", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["embedding"] == [16, 64]
+    with np.load(out) as stored:
+        assert "a red person" in stored["captions"]
+
+
+def test_embed_goes_on_past_a_broken_picture_and_tells(
+    coloured_people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = next(coloured_people.parent.glob("red/*.png"))
+    broken.write_text("no picture")
+    words = ["embed", *TINY, "--data", str(coloured_people), "--out", str(tmp_path / "vectors.npz")]
+    assert main(words) == 1
+    captured = capsys.readouterr()
+    assert f"left out: {broken}" in captured.err
+    assert "15 rows of 64 numbers, 1 pictures left out" in captured.out
+    assert main(["evaluate", *TINY, "--data", str(coloured_people)]) == 2
+    assert str(broken) in capsys.readouterr().err
+
+
+def test_evaluate_shows_and_saves_the_same_figures(
+    coloured_people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIGHT_CACHE", str(tmp_path / "cache"))
+    words = ["evaluate", *TINY, "--data", str(coloured_people), "--rerank", "--k1", "3", "--k2", "2", "--camera-pairs"]
+    assert main([*words, "--out", str(tmp_path / "run"), "--json", "--cache"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert [task["name"] for task in report["tasks"]] == ["image → image", "text → image", "image → text"]
+    assert report["rules"]["rerank"] == {"k1": 3, "k2": 2, "weight": 0.3}
+    assert any((tmp_path / "cache").iterdir())
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert f"{100 * report['tasks'][0]['scores']['mAP']:.1f}" in shown
+    assert "with re-ranking (k1 3, k2 2, weight 0.3)" in shown
+    assert "by query camera and gallery camera" in shown
+
+
+def test_evaluate_without_a_match_names_the_way_out(coloured_people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one_camera = coloured_people.with_name("one.csv")
+    lines = coloured_people.read_text().splitlines()
+    one_camera.write_text("\n".join(line.replace(",b,gallery", ",a,gallery") for line in lines) + "\n")
+    assert main(["evaluate", *TINY, "--data", str(one_camera)]) == 2
+    assert "--protocol any-camera" in capsys.readouterr().err
+    assert main(["evaluate", *TINY, "--data", str(one_camera), "--protocol", "any-camera"]) == 0
+
+
+def test_a_column_can_be_named(coloured_people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    renamed = coloured_people.with_name("renamed.csv")
+    renamed.write_text(coloured_people.read_text().replace("camera", "session_date", 1))
+    words = ["evaluate", *TINY, "--data", str(renamed), "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"][0]["protocol"] == "any-camera"
+    assert main([*words, "--column", "camera=session_date"]) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"][0]["protocol"] == "cross-camera"
+
+
+def test_check_tells_faults_by_its_status(coloured_people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "--data", str(coloured_people)]) == 0
+    assert "no faults" in capsys.readouterr().out
+    broken = next(coloured_people.parent.glob("red/*.png"))
+    broken.write_text("no picture")
+    assert main(["data", "check", "--data", str(coloured_people)]) == 1
+    shown = capsys.readouterr().out
+    assert broken.name in shown
+    assert "1 kinds of faults" in shown
+    assert main(["data", "check", "--data", str(coloured_people), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [finding["severity"] for finding in told["findings"]].count("fault") == 1
+    assert told["counts"]["query"]["pictures"] == 8
+
+
+def test_split_writes_a_table_that_every_command_reads(
+    coloured_people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cut.csv"
+    words = ["data", "split", "--data", str(coloured_people), "--out", str(out), "--test", "0.5", "--json"]
+    assert main(words) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["train"]["identities"] == 2
+    assert counts["query"]["identities"] == counts["gallery"]["identities"] == 2
+    assert main(["evaluate", *TINY, "--data", str(out)]) == 0
+
+
+def test_list_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list"]) == 0
+    shown = capsys.readouterr().out
+    for title in ("Market-1501", "DukeMTMC-reID", "Occluded-Duke", "MSMT17", "VeRi-776", "VehicleID", "CUHK-PEDES"):
+        assert title in shown
+    assert main(["data", "list", "--json"]) == 0
+    names = [benchmark["name"] for benchmark in json.loads(capsys.readouterr().out)]
+    assert {"market1501", "icfg-pedes", "rstpreid"} <= set(names)
+
+
+def test_the_sample_set_is_made_and_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "people"
+    assert main(["data", "make-sample", str(out), "--identities", "8", "--seed", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+    assert main(["data", "check", "--data", str(out)]) == 0
+    assert main(["data", "make-sample", str(out), "--identities", "8"]) == 2
+    assert str(out) in capsys.readouterr().err
+
+
+def test_demo_runs_to_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "tour"
+    words = ["demo", "--out", str(out), "--identities", "12", "--encoder", "random:64x2/8", "--device", "cpu"]
+    assert main(words) == 0
+    assert "image → image" in capsys.readouterr().out
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert [task["name"] for task in report["tasks"]] == ["image → image", "text → image", "image → text"]
+    assert (out / "embeddings.npz").is_file()
+    assert main(words) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_doctor_describes_the_installation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert "libraries: torch " in capsys.readouterr().out
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["resight"] == __version__
+    assert told["picture_cache"]

@@ -1,0 +1,213 @@
+"""The shape of the project: who imports whom, what is public, what is documented, what must not be in the tree."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import resight
+from resight import cli
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "resight"
+
+# A module imports only from lower layers; on one layer only inside data/, clip/ and commands/.
+LAYERS = {
+    "types": 0,
+    "errors": 0,
+    "neighbours": 1,
+    "environment": 1,
+    "data": 2,
+    "clip": 2,
+    "metrics": 2,
+    "rerank": 2,
+    "encoder": 3,
+    "embed": 4,
+    "evaluate": 5,
+    "report": 6,
+    "demo": 7,
+    "commands": 8,
+    "cli": 8,
+    "__main__": 9,
+    "__init__": 9,
+}
+
+PUBLIC = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Embeddings",
+    "Encoder",
+    "Record",
+    "ResightError",
+    "Splits",
+    "read_data",
+]
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    """The name in LAYERS that a file belongs to."""
+    relative = path.relative_to(SOURCE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Parts of resight that a file imports anywhere, but for type checking alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "resight":
+            names = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+            found |= {name for name in names if name in LAYERS}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("resight.")}
+    return found
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {part_of(path) for path in modules()} == set(LAYERS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_down_only(path: Path) -> None:
+    part = part_of(path)
+    for other in imports_of(path) - {part}:
+        assert LAYERS[other] < LAYERS[part], (
+            f"{path.name} (layer {LAYERS[part]}) imports {other} (layer {LAYERS[other]})"
+        )
+
+
+def test_public_names_are_the_stated_ones() -> None:
+    assert resight.__all__ == PUBLIC
+    for name in PUBLIC:
+        assert getattr(resight, name).__doc__, f"resight.{name} has no docstring"
+    documented = (ROOT / "docs" / "api.md").read_text()
+    assert [name for name in PUBLIC if f"`{name}`" not in documented] == []
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        _ = resight.Nonsense
+
+
+def test_importing_resight_imports_no_heavy_library() -> None:
+    code = "import resight, resight.cli, sys; print([m for m in ('torch', 'numpy', 'PIL', 'tyro') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+def test_help_is_quick() -> None:
+    """The best of five is compared, since other programs may be running."""
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "resight", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.3
+
+
+def arguments_of(command: cli.Command) -> type:
+    module, name = command.home.split(":")
+    function = getattr(importlib.import_module(f"resight.commands.{module}"), name)
+    return get_type_hints(function)["arguments"]
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: " ".join(command.words))
+def test_every_command_has_help_and_is_documented(command: cli.Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command.words, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: resight {' '.join(command.words)}" in shown
+    documented = (ROOT / "docs" / "commands.md").read_text()
+    section = documented.split(f"## resight {' '.join(command.words)}\n")
+    assert len(section) == 2, f"docs/commands.md has no section for resight {' '.join(command.words)}"
+    text = section[1].split("\n## ")[0]
+    for flag in flags_of(arguments_of(command)):
+        assert flag in shown
+        assert flag in text, f"docs/commands.md says nothing of {flag}"
+
+
+def flags_of(arguments: type) -> list[str]:
+    """Flags of a command; those of the shared groups of arguments are documented once, in a section of their own."""
+    found = []
+    for field in dataclasses.fields(arguments):
+        hint = get_type_hints(arguments, include_extras=True)[field.name]
+        if not dataclasses.is_dataclass(hint) and "Positional" not in str(hint) and "_positional" not in str(hint):
+            found.append("--" + field.name.replace("_", "-"))
+    return found
+
+
+def test_shared_arguments_are_documented() -> None:
+    from resight.commands import arguments
+
+    documented = (ROOT / "docs" / "commands.md").read_text()
+    for group in (arguments.DataArguments, arguments.EncoderArguments):
+        for flag in flags_of(group):
+            assert f"`{flag}" in documented
+
+
+def settings() -> list[tuple[Path, str, list[str]]]:
+    """(file, class, fields) of every dataclass that holds settings: commands' arguments and recipes' Config."""
+    found = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            decorated = isinstance(node, ast.ClassDef) and any(
+                "dataclass" in ast.unparse(d) for d in node.decorator_list
+            )
+            if decorated and ("commands" in path.parts or node.name.endswith("Config")):
+                fields = [item.target.id for item in node.body if isinstance(item, ast.AnnAssign)]
+                found.append((path, node.name, fields))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "fields"), settings(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_setting_is_read(path: Path, name: str, fields: list[str]) -> None:
+    """A field counts as read where the package takes it as an attribute of something."""
+    folder = path.parent if "commands" in path.parts else SOURCE
+    read = {
+        node.attr
+        for other in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(other.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    assert [field for field in fields if field not in read] == [], f"{name} has settings that nobody reads"
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:  # an unpacked source archive
+        return [path for folder in ("src", "tests", "docs", "benchmarks") for path in (ROOT / folder).rglob("*")]
+    return [ROOT / name for name in listed.stdout.split("\0") if name]
+
+
+def test_no_machine_path_and_no_registry_host_in_the_tree() -> None:
+    words = ["index" + "-url", "find" + "-links", "pypi" + r"\.org", "files.python" + "hosted", "registry" + r"\.npm"]
+    forbidden = re.compile("|".join([*words, r"(?<![\w.])/(home|root|Users)/\w", r"(?<![\w.])/wo" + r"rk/"]))
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in tracked_files()
+        if path.is_file() and path.suffix not in {".gz", ".npz", ".png"}
+        for match in [forbidden.search(path.read_text(encoding="utf-8", errors="ignore"))]
+        if match
+    ]
+    assert found == []
