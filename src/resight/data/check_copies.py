@@ -122,7 +122,8 @@ def _similar(shown: Sequence[_Shown], root: Path) -> Iterator[Finding]:
 
     def wanted(a: Rows, b: Rows) -> Mask:
         crossing = cases(a, b)
-        return (digest[a] != digest[b]) & (crossing["identities"] | crossing["splits"])
+        is_news: Mask = (digest[a] != digest[b]) & (crossing["identities"] | crossing["splits"])
+        return is_news
 
     for a, b in similar([one.look for one in shown], wanted):
         for name, mask in cases(a, b).items():
