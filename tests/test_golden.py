@@ -25,7 +25,7 @@ from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer, 
 from resight.clip.model import Clip, ClipConfig, from_openai, to_openai
 from resight.clip.prompts import IdentityPrompts
 from resight.clip.text import TextConfig
-from resight.neighbours import jaccard_graph
+from resight.neighbours import jaccard_graph, similarity_blocks
 from resight.rerank import reranked_blocks
 
 GOLDEN = Path(os.environ.get("RESIGHT_GOLDEN", Path(__file__).parent / "golden"))
@@ -325,7 +325,7 @@ def image_retrieval_labels(stored: dict[str, NDArray[Any]]) -> tuple[metrics.Lab
 
 def test_image_retrieval() -> None:
     stored = golden("image_retrieval")
-    blocks = metrics.similarity_blocks(unit(stored["query_features"]), unit(stored["gallery_features"]), block_rows=17)
+    blocks = similarity_blocks(unit(stored["query_features"]), unit(stored["gallery_features"]), block_rows=17)
     ranking = metrics.rank(blocks, *image_retrieval_labels(stored), cross_camera=True)
     np.testing.assert_allclose(metrics.cmc(ranking, 50), stored["cmc"], atol=1e-6)
     assert metrics.summary(ranking)["mAP"] == pytest.approx(float(stored["mAP"]), abs=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -227,6 +229,22 @@ def test_blocks_must_fit_the_labels() -> None:
         rank([np.zeros((1, 3))], query, gallery, cross_camera=False)
     with pytest.raises(ValueError, match=r"cameras has shape \(2,\), identities \(3,\)"):
         Labels(np.zeros(3, np.int64), np.zeros(2, np.int64))
+
+
+def test_blocks_are_let_go() -> None:
+    similarities, query, gallery = random_case(0, 12, 30, levels=9)
+    given: list[weakref.ref[NDArray[Any]]] = []
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        for row in similarities:
+            assert sum(block() is not None for block in given) <= 1, "the last one while the next is made, no more"
+            block = row[None].copy()
+            given.append(weakref.ref(block))
+            yield block
+            del block
+
+    rank(blocks(), query, gallery, cross_camera=True)
+    assert len(given) == 12
 
 
 def test_confidence_interval_follows_the_number_of_identities() -> None:

@@ -213,3 +213,17 @@ def test_wrong_calls_say_why() -> None:
     for eps in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match=f"eps is {eps}; needed is 0 < eps < 1"):
             jaccard_graph(good, k1=3, k2=1, eps=eps)
+
+
+@pytest.mark.gpu
+def test_gpu_gives_the_same() -> None:
+    features = clustered(0, 3000, n_clusters=100, dimension=64)
+    here, there = (
+        nearest_neighbours(features, features, 20, own_rows=np.arange(3000), device=device)
+        for device in ("cpu", "cuda")
+    )
+    assert (here.rows == there.rows).mean() > 0.999
+    np.testing.assert_allclose(here.similarities, there.similarities, atol=1e-5)
+    np.testing.assert_allclose(here.farthest, there.farthest, atol=1e-5)
+    there_whole = np.concatenate(list(similarity_blocks(features, features, device="cuda")))
+    np.testing.assert_allclose(there_whole, features @ features.T, atol=1e-5)

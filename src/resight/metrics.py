@@ -1,7 +1,7 @@
 """How well queries find their identity in a gallery: CMC, mAP and mINP, in blocks of queries, without sorting indices.
 
 A ranking is never built. For each positive of a query it is enough to know how many negatives come before it, so a row
-of similarities is cut at its lowest positive, what is left is sorted by value, and each positive looked up in it. One
+of similarities is cut at its lowest positive, what is left is sorted by value, and each positive looked up in it. A
 block of queries is in memory at a time.
 """
 
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resight.errors import DataError
-from resight.neighbours import similarity_blocks as similarity_blocks
 
 Ties = Literal["stable", "optimistic", "pessimistic"]
 """Who comes first when a positive and a negative are equally similar.

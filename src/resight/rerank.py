@@ -34,8 +34,10 @@ def reranked_blocks(
     features = np.concatenate([query, gallery]).astype(np.float32, copy=False)
     neighbours = nearest_neighbours(features, features, k1 + 1, own_rows=np.arange(len(features)), device=device)
     weights = reciprocal_weights(features, neighbours, k1=k1, k2=k2, relative=True)
+    blocks = jaccard_blocks(weights[: len(query)], weights[len(query) :])
+    del weights  # a copy of either part is on its way; a third of the peak of memory otherwise
     start = 0
-    for block in jaccard_blocks(weights[: len(query)], weights[len(query) :]):
+    for block in blocks:
         here = slice(start, start + len(block))
         (similarities,) = similarity_blocks(query[here], gallery, block_rows=len(block), device=device)
         plain = np.maximum(2 - 2 * similarities, 0) / neighbours.farthest[here, None]
