@@ -111,6 +111,13 @@ def test_half_precision_vectors_count_as_of_length_one() -> None:
     assert (found.rows[:, 0] == np.arange(50)).all()
 
 
+def test_arrays_that_torch_cannot_take_are_copied() -> None:
+    features = clustered(0, 20)
+    features.setflags(write=False)
+    found = nearest_neighbours(features[::-1], features, 1)
+    assert found.rows[:, 0].tolist() == list(range(19, -1, -1))
+
+
 def test_similarity_blocks_are_the_whole_product() -> None:
     random = np.random.default_rng(0)
     query = random.standard_normal((11, 6)).astype(np.float16)
