@@ -52,15 +52,15 @@ class Size:
 
 @dataclass(frozen=True)
 class Measurement:
-    """seconds; megabytes: peak above the loaded inputs. measured: the share of the queries that was run.
+    """seconds; megabytes: peak above the loaded inputs; None where nothing was run. measured: the share of the queries.
 
     The usual evaluation is proportional to the number of queries, so a share is scaled up to the whole.
     """
 
     case: str
     way: str
-    seconds: float
-    megabytes: float
+    seconds: float | None
+    megabytes: float | None
     measured: float
     ratio: float | None = None
 
@@ -217,14 +217,14 @@ def compare_evaluation(size: Size, folder: Path, most_queries: int) -> list[Meas
     fitting = int(0.8 * free_bytes() / (24 * size.gallery))
     subset = min(size.queries, most_queries, fitting)
     case = f"evaluation {size.name}: {size.queries:,} × {size.gallery:,}"
-    seconds, megabytes, _ = alone(run, evaluate, folder, None, ())
-    ours = Measurement(case, "counted in blocks", seconds, megabytes, 1.0)
+    our_seconds, megabytes, _ = alone(run, evaluate, folder, None, ())
+    ours = Measurement(case, "counted in blocks", our_seconds, megabytes, 1.0)
     on_subset = alone(run, evaluate, folder, subset, ())[2]
     seconds, megabytes, found = alone(run, evaluate_as_usual, folder, subset, ())
     assert all(abs(found[name] - on_subset[name]) < 1e-4 for name in found), (found, on_subset)
     alone(run, check_same_ranks, folder, min(subset, 200), ())
     share = subset / size.queries
-    usual = Measurement(case, "argsort", seconds / share, megabytes / share, share, seconds / share / ours.seconds)
+    usual = Measurement(case, "argsort", seconds / share, megabytes / share, share, seconds / share / our_seconds)
     return [ours, usual]
 
 
@@ -232,24 +232,24 @@ def compare_reranking(size: Size, folder: Path, k1: int, k2: int) -> list[Measur
     """The dense way only where its three to four full matrices, and the sorted indices, fit into the free memory."""
     n = size.queries + size.gallery
     case = f"re-ranking {n:,} pictures, k1 {k1}, k2 {k2}"
-    seconds, megabytes, kept = alone(run, rerank, folder, None, (k1, k2))
-    ours = Measurement(case, "sparse, streamed", seconds, megabytes, 1.0)
+    our_seconds, megabytes, kept = alone(run, rerank, folder, None, (k1, k2))
+    ours = Measurement(case, "sparse, streamed", our_seconds, megabytes, 1.0)
     if 24 * n * n > 0.9 * free_bytes():
-        return [ours, Measurement(case, "dense: does not fit here", float("nan"), float("nan"), 0.0)]
+        return [ours, Measurement(case, "dense: does not fit here", None, None, 0.0)]
     seconds, megabytes, dense = alone(run, rerank_as_usual, folder, None, (k1, k2))
     apart = np.abs(dense - kept)
     # rounding in float32 puts another picture into a neighbour list now and then, and moves a few distances by 1e-3
     assert np.median(apart) < 1e-6, np.median(apart)
     assert (apart > 1e-4).mean() < 0.01, (apart > 1e-4).mean()
-    return [ours, Measurement(case, "dense", seconds, megabytes, 1.0, seconds / ours.seconds)]
+    return [ours, Measurement(case, "dense", seconds, megabytes, 1.0, seconds / our_seconds)]
 
 
 def show(measurements: list[Measurement]) -> None:
     table = Table("case", "way", "seconds", "MB above\ninputs", "times\nours")
     for m in measurements:
         scaled = "" if m.measured in (0, 1) else f" (from {100 * m.measured:.0f} % of the queries)"
-        ratio = "" if m.ratio is None else f"{m.ratio:.1f}"
-        table.add_row(m.case, m.way + scaled, f"{m.seconds:.1f}", f"{m.megabytes:,.0f}", ratio)
+        numbers = ((m.seconds, ".1f"), (m.megabytes, ",.0f"), (m.ratio, ".1f"))
+        table.add_row(m.case, m.way + scaled, *("" if number is None else format(number, f) for number, f in numbers))
     Console().print(table)
 
 
