@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 
 from resight import __version__
 from resight.cli import COMMANDS, main
+from resight.encoder import Encoder
 
 TINY = ("random:64x2/8", "--size", "32", "16", "--device", "cpu")
 
@@ -34,6 +38,17 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["evaluate", "random:64by2", "--data", "DATA"], "random:64by2"),
         (["evaluate", *TINY, "--data", ".", "--column", "camera"], "write it as OUR_NAME=COLUMN"),
         (["embed", *TINY, "--data", ".", "--out", "x.npz", "--batch-size", "0"], "--batch-size 0: at least 1"),
+        (["embed", *TINY, "--data", ".", "--out", "x.npz", "--workers", "-1"], "--workers -1: at least 1"),
+        (["embed", "--nonsense"], "`resight embed --help` explains"),
+        (["evaluate", *TINY], "--data"),
+        (["evaluate", *TINY, "--data", ".", "--protocol", "moon"], "invalid choice 'moon'"),
+        (["evaluate", *TINY, "--data", "DATA", "--k1", "30"], "Add --rerank"),
+        (["evaluate", *TINY, "--data", "DATA", "--rerank", "--k1", "-7"], "k1 -7"),
+        (["evaluate", *TINY, "--data", "DATA", "--seed", "-1"], "seed -1"),
+        (["evaluate", *TINY, "--data", "DATA", "--device", "meta"], "--device meta: not usable here"),
+        (["evaluate", *TINY, "--data", "DATA", "--protocol", "text", "--rerank"], "Leave out --rerank"),
+        (["evaluate", *TINY, "--data", "DATA", "--out", "/dev/null/x"], "/dev/null/x: cannot be written"),
+        (["evaluate", *TINY, "--data", "two\nlines"], "two\\nlines: no such file"),
     ],
 )
 def test_what_cannot_run_is_one_line_and_status_2(
@@ -47,12 +62,44 @@ def test_what_cannot_run_is_one_line_and_status_2(
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("words", [["embed", "--nonsense"], ["evaluate", *TINY], ["data", "split", "--by", "moon"]])
-def test_wrong_flags_end_with_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    assert ended.value.code == 2
-    assert capsys.readouterr().err
+def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "--help"]) == 0
+    assert "resight data split: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_output_that_cannot_show_a_character_goes_on(coloured_people: Path, encoding: str) -> None:
+    table = coloured_people.read_text().replace("red,", "röd→,")
+    coloured_people.with_name("named.csv").write_text(table)
+    words = [sys.executable, "-m", "resight", "evaluate", *TINY, "--data", str(coloured_people.with_name("named.csv"))]
+    done = subprocess.run(
+        words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"\\u2192" in done.stdout
+
+
+def test_output_that_breaks_is_one_line_or_silence() -> None:
+    program = f"{sys.executable} -m resight data list"
+    piped = subprocess.run(f"{program} | true", shell=True, capture_output=True, text=True, check=False)
+    assert piped.stderr == ""
+    full = subprocess.run(f"{program} > /dev/full", shell=True, capture_output=True, text=True, check=False)
+    assert full.returncode == 2
+    assert full.stderr.startswith("resight: cannot go on (")
+    assert full.stderr.count("\n") == 1
+
+
+def test_captions_that_are_not_there_are_told(coloured_people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "embed",
+        *TINY,
+        "--data",
+        str(coloured_people.parent / "red"),
+        "--out",
+        str(coloured_people.parent / "v.npz"),
+    ]
+    assert main([*words, "--texts"]) == 2
+    assert "has no captions to embed" in capsys.readouterr().err
 
 
 def test_embed_writes_what_python_reads(
@@ -178,6 +225,15 @@ def test_demo_runs_to_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (out / "embeddings.npz").is_file()
     assert main(words) == 2
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_demo_takes_an_encoder_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Encoder.load("random:64x2/8", size=(32, 16), device="cpu").save(tmp_path / "encoder")
+    words = ["demo", "--out", str(tmp_path / "tour"), "--identities", "6", "--device", "cpu"]
+    assert main([*words, "--encoder", "random:nonsense"]) == 2
+    assert not (tmp_path / "tour").exists()
+    assert main([*words, "--encoder", str(tmp_path / "encoder")]) == 0
+    assert "image → image" in capsys.readouterr().out
 
 
 def test_doctor_describes_the_installation(capsys: pytest.CaptureFixture[str]) -> None:

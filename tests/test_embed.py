@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resight.embed import embed, embed_captions, load, save
+from resight.embed import EmbedConfig, embed, embed_captions, load, save
 from resight.encoder import Encoder
-from resight.errors import DataError
+from resight.errors import ConfigError, DataError
 from resight.types import Record
 
 
@@ -28,7 +28,7 @@ def records(picture: Callable[..., Path]) -> list[Record]:
 
 def test_records_embed_as_their_pictures_do(encoder: Encoder, records: list[Record]) -> None:
     seen: list[tuple[int, int]] = []
-    made = embed(encoder, records, batch_size=2, progress=lambda done, total: seen.append((done, total)))
+    made = embed(encoder, records, EmbedConfig(batch_size=2), progress=lambda done, total: seen.append((done, total)))
     alone = encoder.embed_images([records[0].path, records[1].path])
     np.testing.assert_allclose(made.embedding[:2], alone.embedding, atol=1e-6)
     assert made.paths == tuple(str(record.path) for record in records)
@@ -50,7 +50,13 @@ def test_a_box_is_embedded_alone(encoder: Encoder, records: list[Record]) -> Non
 def test_the_cache_changes_nothing(encoder: Encoder, records: list[Record], tmp_path: Path) -> None:
     plain = embed(encoder, records).embedding
     for _ in range(2):
-        np.testing.assert_array_equal(embed(encoder, records, cache=tmp_path / "cache").embedding, plain)
+        np.testing.assert_array_equal(embed(encoder, records, EmbedConfig(cache=tmp_path / "cache")).embedding, plain)
+
+
+def test_numbers_below_one_are_refused(encoder: Encoder, records: list[Record]) -> None:
+    for config in (EmbedConfig(batch_size=0), EmbedConfig(workers=0)):
+        with pytest.raises(ConfigError, match="must be at least 1, got 0"):
+            embed(encoder, records, config)
 
 
 def test_unreadable_pictures_are_told_or_raised(encoder: Encoder, records: list[Record], tmp_path: Path) -> None:

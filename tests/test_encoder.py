@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from resight.clip.image import ResNetConfig, ViTConfig
-from resight.clip.model import Clip, ClipConfig
+from resight.clip.model import Clip, ClipConfig, to_openai
 from resight.clip.text import TextConfig
 from resight.data.transforms import Preprocess
 from resight.encoder import Card, Encoder, Feature, Side
@@ -166,6 +166,12 @@ def test_wrong_calls() -> None:
         encoder.embed_texts("a red coat")
     with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\]"):
         encoder.embed_images([np.zeros((32, 16, 3), dtype=np.float32)])
+    with pytest.raises(ValueError, match=r"write embed_images\(\[picture\]\)"):
+        encoder.embed_images("a.jpg")
+    with pytest.raises(ValueError, match="batch_size is -1; at least 1"):
+        encoder.embed_images([pixels()], batch_size=-1)
+    with pytest.raises(ConfigError, match="seed -1"):
+        Encoder.load("random:64x2/8", seed=-1)
     with pytest.raises(ValueError, match="2 pictures, 1 cameras"):
         encoder.embed_images([pixels()] * 2, cameras=["1"])
     with pytest.raises(DataError, match=r"nothing\.jpg"):
@@ -211,7 +217,6 @@ def test_the_fingerprint_follows_weights_and_preprocessing() -> None:
     encoder = tiny()
     first = encoder.fingerprint()
     assert first == tiny().fingerprint()
-    encoder.train()
     with torch.no_grad():
         encoder.clip.image.proj[0, 0] += 1e-3
     assert encoder.fingerprint() != first
@@ -220,9 +225,31 @@ def test_the_fingerprint_follows_weights_and_preprocessing() -> None:
     assert other.fingerprint() != first
 
 
+def test_every_change_of_the_weights_changes_the_fingerprint(tmp_path: Path) -> None:
+    encoder = tiny()
+    seen = {encoder.fingerprint()}
+    encoder.clip.load_state_dict({n: t + 1 for n, t in encoder.clip.state_dict().items()})
+    seen.add(encoder.fingerprint())
+    with torch.no_grad():
+        encoder.clip.image.proj.mul_(2)
+    seen.add(encoder.fingerprint())
+    assert len(seen) == 3
+    encoder.save(tmp_path / "encoder")
+    assert Encoder.load(tmp_path / "encoder", device="cpu").fingerprint() == encoder.fingerprint()
+
+
+def test_an_encoder_in_training_does_not_embed() -> None:
+    encoder = tiny(feature="after-neck", image=RESNET)
+    before = encoder.fingerprint()
+    encoder.train()
+    with pytest.raises(ValueError, match=r"call eval\(\) before it embeds"):
+        encoder.embed_images([pixels()])
+    assert encoder.fingerprint() == before
+
+
 def test_saving_again_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
     tiny().save(tmp_path / "encoder")
-    tiny(feature="before-neck").save(tmp_path / "encoder")
+    tiny(feature="before-neck").save(str(tmp_path / "encoder"))
     assert Encoder.load(tmp_path / "encoder", device="cpu").feature == "before-neck"
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
@@ -233,7 +260,36 @@ def test_an_encoder_is_not_written_over_something_else(tmp_path: Path) -> None:
         tiny().save(tmp_path)
     with pytest.raises(CheckpointError, match="is a file"):
         tiny().save(tmp_path / "notes.txt")
+    tiny().save(tmp_path / "encoder")
+    (tmp_path / "encoder" / "notes.txt").write_text("mine too")
+    with pytest.raises(CheckpointError, match="holds other files"):
+        tiny().save(tmp_path / "encoder")
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "encoder" / "notes.txt").read_text() == "mine too"
+
+
+def test_an_encoder_is_saved_into_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    tiny().save(Path("."))
+    assert (tmp_path / "here" / "encoder.json").is_file()
+
+
+def test_a_failed_move_brings_the_old_encoder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = tiny()
+    encoder.save(tmp_path / "encoder")
+    rename = Path.rename
+
+    def fail_once(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
+    with pytest.raises(CheckpointError, match="Input/output error"):
+        tiny(feature="before-neck").save(tmp_path / "encoder")
+    assert Encoder.load(tmp_path / "encoder", device="cpu").fingerprint() == encoder.fingerprint()
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
 
 def test_a_failed_save_keeps_the_old_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +325,8 @@ def damage(change: Callable[[dict], object]) -> Callable[[Path], None]:
         ),
         (lambda folder: (folder / "model.safetensors").unlink(), "cannot be read"),
         (damage(lambda about: about.pop("feature")), "not a whole encoder description"),
+        (damage(lambda about: about.update(feature="before_neck")), "feature 'before_neck': there are projected"),
+        (damage(lambda about: about["preprocess"].update(height=0)), r"encoder\.json.*height"),
         (damage(lambda about: about.update(format=2)), "is of format 2, this version reads 1"),
         (damage(lambda about: about["image_tower"].update(width=128, heads=2)), "not a whole encoder description"),
     ],
@@ -296,20 +354,48 @@ def test_random_weights_are_seeded_and_sized() -> None:
     assert one.feature == "projected"
 
 
-def test_a_released_clip_reid_model_brings_necks_and_camera_vectors(tmp_path: Path) -> None:
-    from resight.clip.model import to_openai
+def released(source: Encoder) -> dict[str, torch.Tensor]:
+    """The state of a CLIP-ReID model as its authors save it."""
+    visual = {n: t for n, t in to_openai(source.clip.state_dict()).items() if n.startswith("visual.")}
+    state = {f"image_encoder.{name.removeprefix('visual.')}": tensor for name, tensor in visual.items()}
+    for ours, theirs in (("neck_last", "bottleneck"), ("neck_projected", "bottleneck_proj")):
+        state |= {f"{theirs}.{name}": t for name, t in source.get_submodule(ours).state_dict().items()}
+    if source.side is not None:
+        state["cv_embed"] = source.side_table.detach()
+    return state | {"classifier.weight": torch.zeros(5, 64)}
 
+
+def test_a_released_clip_reid_model_brings_necks_and_camera_vectors(tmp_path: Path) -> None:
     source = tiny(feature="before-neck", side=Side(1.0, ("1", "2", "3")))
     torch.nn.init.normal_(source.neck_last.weight, mean=1.0, std=0.1)
-    visual = {n: t for n, t in to_openai(source.clip.state_dict()).items() if n.startswith("visual.")}
-    released = {f"image_encoder.{name.removeprefix('visual.')}": tensor for name, tensor in visual.items()}
-    for ours, theirs in (("neck_last", "bottleneck"), ("neck_projected", "bottleneck_proj")):
-        released |= {f"{theirs}.{name}": t for name, t in source.get_submodule(ours).state_dict().items()}
-    released |= {"cv_embed": source.side_table.detach(), "classifier.weight": torch.zeros(5, 64)}
-    torch.save(released, tmp_path / "ViT-B-16_60.pth")
+    torch.save(released(source), tmp_path / "ViT-B-16_60.pth")
     encoder = Encoder.load(tmp_path / "ViT-B-16_60.pth", size=(32, 16), device="cpu")
     assert encoder.feature == "before-neck"
     assert encoder.side == Side(1.0, ("1", "2", "3"))
     torch.testing.assert_close(encoder.neck_last.weight, source.neck_last.weight)
     expected = source.embed_images([pixels()], cameras=["2"]).embedding
     np.testing.assert_allclose(encoder.embed_images([pixels()], cameras=["2"]).embedding, expected, atol=1e-6)
+
+
+def test_a_table_of_160_rows_is_20_cameras_by_8_views(tmp_path: Path) -> None:
+    cameras = tuple(str(camera) for camera in range(1, 21))
+    side = Side(1.0, cameras, tuple(str(view) for view in range(8)))
+    torch.save(released(tiny(feature="before-neck", side=side)), tmp_path / "veri.pth")
+    assert Encoder.load(tmp_path / "veri.pth", size=(32, 16), device="cpu").side == side
+
+
+@pytest.mark.parametrize("lost", ["bottleneck.weight", "bottleneck_proj.running_mean", "bottleneck"])
+def test_a_released_model_without_its_necks_is_refused(tmp_path: Path, lost: str) -> None:
+    state = released(tiny(feature="before-neck", side=Side(1.0, ("1", "2"))))
+    torch.save({n: t for n, t in state.items() if not n.startswith(lost)}, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match="necks or camera vectors are missing or do not fit") as raised:
+        Encoder.load(tmp_path / "m.pth", size=(32, 16), device="cpu")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_released_resnet_leaves_its_camera_vectors_out(tmp_path: Path) -> None:
+    state = released(tiny(feature="before-neck", image=RESNET)) | {"cv_embed": torch.zeros(6, 768)}
+    torch.save(state, tmp_path / "rn.pth")
+    encoder = Encoder.load(tmp_path / "rn.pth", size=(32, 16), stride=16, heads=4, device="cpu")
+    assert encoder.side is None
+    assert any("a ResNet ignores it" in note for note in encoder.card.notes)

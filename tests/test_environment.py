@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from resight.environment import CORE, Precision, autocast, choose_device, describe, precision_note
+from resight.environment import CORE, Precision, autocast, choose_device, default_cache, describe, precision_note
 from resight.errors import ConfigError
 
 
@@ -47,3 +51,30 @@ def test_the_description_names_every_library() -> None:
     assert found["cores"] >= 1
     assert found["memory_gib"] > 0
     assert set(found["extras"]) == {"serve", "milvus", "export", "plots", "track"}
+
+
+def test_default_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RESIGHT_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert default_cache() == tmp_path / ".cache" / "resight"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_cache() == tmp_path / "xdg" / "resight"
+    monkeypatch.setenv("RESIGHT_CACHE", "~/pixels")
+    assert default_cache() == tmp_path / "pixels"
+
+
+def test_the_description_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr("resight.environment.CORE", ("torch", "no-such-library"))
+    found = describe()
+    assert found["accelerators"] == []
+    assert found["libraries"]["no-such-library"] is None
+
+
+def test_float32_on_a_gpu_is_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    for device, precision, allowed in (("cuda", "float32", False), ("cuda", "bf16", True), ("cpu", "float32", True)):
+        with autocast(torch.device(device), precision):  # type: ignore[arg-type]
+            assert torch.backends.cudnn.allow_tf32 == allowed
+    assert torch.backends.cudnn.allow_tf32

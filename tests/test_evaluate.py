@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from resight.data.index import read
+from resight.embed import EmbedConfig
 from resight.encoder import Encoder
 from resight.errors import ConfigError, DataError
-from resight.evaluate import Report, Rerank, Rules, compare, evaluate, sides
+from resight.evaluate import RANKS, Report, Rerank, Rules, compare, evaluate, sides
+from resight.metrics import Labels, confidence_intervals, rank, summary, vehicleid_draws
+from resight.neighbours import similarity_blocks
+from resight.rerank import reranked_blocks
 from resight.types import Embeddings, Protocol, Record, Splits
 
 
@@ -209,11 +215,121 @@ def test_camera_pairs_are_measured_one_by_one() -> None:
     assert one.n_valid == alone.n_valid
 
 
-def test_camera_pairs_need_cameras() -> None:
-    records, made = clustered(3, 2, 0)
-    data = splits(unassigned=records)
-    with pytest.raises(DataError, match="needs cameras, and none is known"):
-        compare(data, made, records, None, rules=Rules(camera_pairs=True), source="x")
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (Rules(camera_pairs=True), "Leave out --camera-pairs"),
+        (Rules(protocol="vehicleid", camera_pairs=True), "Leave out --camera-pairs"),
+        (Rules(protocol="text", rerank=Rerank()), "Leave out --rerank"),
+    ],
+)
+def test_what_the_protocol_cannot_give_is_refused(rules: Rules, message: str) -> None:
+    records = tuple(record(k, str(k // 2), captions=("a",)) for k in range(6))
+    made = embeddings([[1, k] for k in range(6)], list(records))
+    with pytest.raises(ConfigError, match=message):
+        compare(splits(unassigned=records), made, records, made, rules=rules, source="x")
+
+
+def test_a_seed_is_not_negative() -> None:
+    with pytest.raises(ConfigError, match="seed -1: 0 or more"):
+        Rules(seed=-1)
+
+
+def test_nothing_is_embedded_when_nothing_can_be_found(coloured_people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resight.evaluate.embed", lambda *_, **__: pytest.fail("embedded first"))
+    data = read(coloured_people, columns={"camera": ""})
+    one_each = dataclasses.replace(data, query=data.query[:1], gallery=data.query[:1])
+    encoder = Encoder.load("random:64x2/8", size=(32, 16), device="cpu")
+    with pytest.raises(DataError, match="no identity has a second picture"):
+        evaluate(encoder, one_each)
+
+
+def test_captions_without_a_match_are_left_out_with_a_note() -> None:
+    records = (record(0, "p"), record(1, "p"), record(2, None, None, ("somebody",)))
+    made = embeddings([[1, 0], [1, 0.1], [0, 1]], list(records))
+    texts = embeddings([[1, 0]], [records[2]], ["somebody"])
+    report = compare(splits(unassigned=records), made, records, texts, rules=Rules(), source="x")
+    assert [task.name for task in report.tasks] == ["image → image"]
+    assert any("Captions were left out" in note for note in report.notes)
+
+
+def test_text_is_compared_with_the_aligned_vectors() -> None:
+    records = (record(0, "p", None, ("red",)), record(1, "q", None, ("blue",)))
+    swapped = embeddings([[0, 1], [1, 0]], list(records))
+    pictures = dataclasses.replace(swapped, aligned=swapped.embedding[::-1].copy())
+    texts = embeddings([[1, 0], [0, 1]], list(records), ["red", "blue"])
+    data = splits(protocol="text", query=records, gallery=records)
+    forward, back = compare(data, pictures, records, texts, rules=Rules(), source="x").tasks
+    assert forward.scores["R1"] == back.scores["R1"] == 1.0
+
+
+def test_ties_follow_the_rule() -> None:
+    records = (record(0, "p"), record(1, "q"), record(2, "p"))
+    same = embeddings([[1, 0]] * 3, list(records))
+    data = splits(protocol="any-camera", query=records[:1], gallery=records[1:])
+    found = {
+        ties: compare(data, same, records, None, rules=Rules(ties=ties), source="x").tasks[0].scores["R1"]
+        for ties in ("stable", "optimistic", "pessimistic")
+    }
+    assert found == {"stable": 0.0, "optimistic": 1.0, "pessimistic": 0.0}
+
+
+def test_the_precision_reaches_pictures_and_words(coloured_people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def spy(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
+        asked.append(precision)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("resight.encoder.autocast", spy)
+    encoder = Encoder.load("random:64x2/8", size=(32, 16), device="cpu")
+    evaluate(encoder, read(coloured_people), config=EmbedConfig(precision="bf16", batch_size=100))
+    assert asked == ["bf16", "bf16"]  # one batch of pictures, one of words
+
+
+def test_intervals_resample_identities() -> None:
+    records, made = clustered(10, 6, 2)
+    (task,) = compare(
+        splits(query=records, gallery=records), made, records, None, rules=Rules(seed=5), source="x"
+    ).tasks
+    labels = Labels(
+        np.array([int(r.identity or -1) for r in records]),
+        np.array([int(r.camera or -1) for r in records]),
+        np.arange(len(records)),
+    )
+    ranking = rank(similarity_blocks(made.embedding, made.embedding), labels, labels, cross_camera=True)
+    by_identity = confidence_intervals(ranking, labels.identities, seed=5, ranks=RANKS)
+    by_query = confidence_intervals(ranking, np.arange(len(records)), seed=5, ranks=RANKS)
+    assert task.intervals == by_identity
+    assert task.intervals != by_query
+
+
+def test_vehicleid_is_the_mean_of_draws_from_both_sides() -> None:
+    records, made = clustered(10, 3, 0)
+    data = splits(protocol="vehicleid", query=records[:12], gallery=records[12:])
+    (task,) = compare(data, made, records, None, rules=Rules(seed=3, rerank=Rerank(4, 2)), source="x").tasks
+    identities = np.array([int(r.identity or -1) for r in records])
+    found = []
+    for query, gallery in vehicleid_draws(identities, n_draws=10, seed=3):
+        blocks = similarity_blocks(made.embedding[query], made.embedding[gallery])
+        ranking = rank(blocks, Labels(identities[query]), Labels(identities[gallery]), cross_camera=False)
+        found.append(summary(ranking, ranks=RANKS))
+    assert len(found) == 10
+    assert task.scores == pytest.approx({name: np.mean([one[name] for one in found]) for name in found[0]})
+    low, high = np.percentile([one["R1"] for one in found], [2.5, 97.5])
+    assert task.intervals["R1"] == pytest.approx((low, high))
+    assert task.reranked is not None
+    assert task.reranked != pytest.approx(task.scores)
+
+
+def test_one_set_is_reranked_with_each_picture_once() -> None:
+    records, made = clustered(10, 6, 2)
+    rules = Rules(protocol="any-camera", rerank=Rerank(6, 3))
+    (task,) = compare(splits(unassigned=records), made, records, None, rules=rules, source="x").tasks
+    once = np.concatenate(list(reranked_blocks(None, made.embedding, k1=6, k2=3)))
+    labels = Labels(np.array([int(r.identity or -1) for r in records]), pictures=np.arange(len(records)))
+    expected = summary(rank([-once], labels, labels, cross_camera=False), ranks=RANKS)
+    assert task.reranked == pytest.approx(expected)
 
 
 def test_intervals_hold_the_score_and_follow_the_seed() -> None:

@@ -159,7 +159,7 @@ def test_shared_arguments_are_documented() -> None:
     from resight.commands import arguments
 
     documented = (ROOT / "docs" / "commands.md").read_text()
-    for group in (arguments.DataArguments, arguments.EncoderArguments):
+    for group in (arguments.DataArguments, arguments.EncoderArguments, arguments.EmbedArguments):
         for flag in flags_of(group):
             assert f"`{flag}" in documented
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import io
+import os
 import sys
-from typing import NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from resight.errors import ConfigError, ResightError
 
@@ -59,7 +62,34 @@ def find(words: list[str]) -> tuple[Command, list[str]]:
 
 def main(words: list[str] | None = None) -> int:
     """Runs one command; the exit status."""
-    words = sys.argv[1:] if words is None else words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to stop
+    try:
+        status = _run(sys.argv[1:] if words is None else words)
+        sys.stdout.flush()
+        return status
+    except ResightError as error:
+        return _failed(str(error))
+    except MemoryError as error:
+        return _failed(f"out of memory ({error}). A smaller --size or --batch-size needs less.")
+    except KeyboardInterrupt:
+        _failed("stopped.")
+        return 130
+    except OSError as error:  # of the output: the parts turn those of their files into errors of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
+        gone = isinstance(error, BrokenPipeError)  # the reader of a pipe has seen enough, as `head` has
+        return 0 if gone else _failed(f"cannot go on ({error}).")
+
+
+def _failed(message: str) -> int:
+    """Prints one line, whatever control characters a file's name brought into it."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    print(f"resight: {line}", file=sys.stderr)
+    return 2
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0
@@ -68,33 +98,37 @@ def main(words: list[str] | None = None) -> int:
 
         print(f"resight {__version__}")
         return 0
-    try:
-        command, rest = find(words)
-        return run(command, rest)
-    except ResightError as error:
-        print(f"resight: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("resight: stopped.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
-        sys.stderr.close()
+    group = [command for command in COMMANDS if command.words[0] == words[0] and len(command.words) > 1]
+    if group and words[1:2] and words[1] in ("-h", "--help", "help"):
+        print("\n".join(f"resight {' '.join(command.words)}: {command.summary}" for command in group))
         return 0
-
-
-def run(command: Command, words: list[str]) -> int:
-    import tyro
-
+    command, rest = find(words)
     module, name = command.home.split(":")
     function = getattr(importlib.import_module(f"resight.commands.{module}"), name)
-    arguments = get_type_hints(function)["arguments"]
-    parsed = tyro.cli(
-        arguments,
-        args=words,
-        prog=f"resight {' '.join(command.words)}",
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    parsed = parse(get_type_hints(function)["arguments"], rest, f"resight {' '.join(command.words)}")
     return int(function(parsed))
+
+
+def parse(arguments: type[Any], words: list[str], program: str) -> Any:
+    """The dataclass `arguments` filled from the command line; SystemExit after --help.
+
+    Raises ConfigError with the parser's complaint, which it would print as a box of several lines.
+    """
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                arguments, args=words, prog=program, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+            )
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        shown = complaint.getvalue().split("For full helptext")[0]
+        inside = [line.strip("│╭╮╰╯─ ") for line in shown.splitlines()[1:]]
+        what = " ".join(line for line in inside if line).rstrip(".")
+        raise ConfigError(f"{what}. `{program} --help` explains.") from ended
 
 
 if __name__ == "__main__":

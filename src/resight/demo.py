@@ -26,6 +26,8 @@ def demo(out: Path, *, n_identities: int, seed: int, encoder: str, device: str, 
     """
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: is not empty. Name another folder with --out, or delete it.")
+    fixed = (Path(encoder) / "encoder.json").is_file()
+    model = Encoder.load(encoder, size=None if fixed else SIZE, device=device, seed=seed)
     start = time.perf_counter()
 
     def tell(step: str) -> None:
@@ -38,7 +40,6 @@ def demo(out: Path, *, n_identities: int, seed: int, encoder: str, device: str, 
     tell(f"drawn: {len(splits.train)} pictures to train on, {len(query)} queries, {len(gallery)} in the gallery")
     faults = [finding for finding in check(splits) if finding.severity == "fault"]
     tell(f"checked: {len(faults)} kinds of faults")
-    model = Encoder.load(encoder, size=SIZE, device=device, seed=seed)
     records = list(dict.fromkeys((*query, *gallery)))
     pictures = embeddings.embed(model, records)
     embeddings.save(pictures, out / "embeddings.npz")

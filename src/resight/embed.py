@@ -6,7 +6,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,32 +21,54 @@ Progress = Callable[[int, int], None]
 """Called with (done, total) after every batch."""
 
 
+@dataclass(frozen=True, slots=True)
+class EmbedConfig:
+    """How to go through pictures.
+
+    batch_size: pictures computed at a time. workers: threads that decode. cache: folder of decoded pictures, worth it
+    when the same pictures are read again; None decodes every time.
+    """
+
+    batch_size: int = 64
+    precision: Precision = "float32"
+    workers: int = 4
+    cache: Path | None = None
+
+
+PLAINLY = EmbedConfig()
+
+
 def embed(
     encoder: Encoder,
     records: Sequence[Record],
+    config: EmbedConfig = PLAINLY,
     *,
-    batch_size: int = 64,
-    precision: Precision = "float32",
-    cache: Path | None = None,
     on_error: Callable[[Record, DataError], None] | None = None,
     progress: Progress | None = None,
 ) -> Embeddings:
     """One row a record, in their order; a picture that `on_error` was told of has none.
 
-    cache: folder of decoded pictures, worth it when the same pictures are read again. Without `on_error` the first
-    unreadable picture raises DataError.
+    Without `on_error` the first unreadable picture raises DataError. Raises ConfigError for a batch size or a number of
+    workers below 1, and ValueError for an encoder in training mode.
     """
     vectors: list[np.ndarray] = []
     shared: list[np.ndarray] = []
     rows: list[int] = []
-    for batch in load_pictures(records, encoder.preprocess, batch_size=batch_size, cache=cache, on_error=on_error):
+    for batch in load_pictures(
+        records,
+        encoder.preprocess,
+        batch_size=config.batch_size,
+        cache=config.cache,
+        workers=config.workers,
+        on_error=on_error,
+    ):
         here = batch.rows.tolist()
         rows += here
         embedding, aligned = encoder.encode(
             batch.images,
             cameras=[records[row].camera for row in here],
             views=[records[row].view for row in here],
-            precision=precision,
+            precision=config.precision,
         )
         vectors.append(embedding)
         if aligned is not None:
@@ -85,12 +107,17 @@ def prepare(path: Path) -> None:
     """
     if path.suffix != ".npz":
         raise DataError(f"{path}: embeddings are written as .npz. Name the file {path.stem}.npz.")
+    prepare_folder(path.parent)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder and tries to write in it. Raises DataError when that fails."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _unwritable(folder, error) from error
 
 
 def save(embeddings: Embeddings, path: Path) -> None:
@@ -116,7 +143,7 @@ def save(embeddings: Embeddings, path: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path}: cannot be written ({error}). Free the disk or name another file.")
+    return DataError(f"{path}: cannot be written ({error}). Free the disk or name another place.")
 
 
 def load(path: Path) -> Embeddings:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import safetensors
@@ -32,6 +31,7 @@ from resight.errors import CheckpointError, ConfigError
 from resight.types import Embeddings
 
 FORMAT = 1
+FILES = {"model.safetensors", "encoder.json"}
 
 Feature = Literal["projected", "before-neck", "after-neck"]
 """Which vector is the embedding: CLIP's projected one; the last class token beside it (CLIP-ReID, arXiv 2211.13977: 768
@@ -94,12 +94,14 @@ class Encoder(nn.Module):
         side: Side | None = None,
     ) -> None:
         super().__init__()
+        if feature not in get_args(Feature):
+            raise ConfigError(f"feature {feature!r}: there are {', '.join(get_args(Feature))}.")
         self.clip = clip
         self.preprocess = preprocess
         self.card = card
         self.feature: Feature = feature
         self.side = side
-        self._known_fingerprint: str | None = None
+        self._fingerprinted: tuple[tuple[object, ...], str] | None = None
         _, last, projected = clip.config.image.tap_widths
         if feature != "projected":
             self.neck_last = _neck(last)
@@ -154,8 +156,11 @@ class Encoder(nn.Module):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Embedding [B, D] and aligned vector [B, O] (None without a text tower), both L2-normalised float32.
 
-        images: uint8 [B, 3, H, W] at the size of `preprocess`, on any device.
+        images: uint8 [B, 3, H, W] at the size of `preprocess`, on any device. Raises ValueError in training mode, in
+        which batch norms would follow the pictures that are embedded.
         """
+        if self.training:
+            raise ValueError("the encoder is in training mode; call eval() before it embeds")
         unknown: list[str | None] = [None] * len(images)
         side = self.side_vectors(cameras or unknown, views or unknown)
         with autocast(self.device, precision):
@@ -175,9 +180,13 @@ class Encoder(nn.Module):
     ) -> Embeddings:
         """One row a picture. Each is a path, a Pillow image, a uint8 array [H, W, 3], or a uint8 tensor [3, H, W].
 
-        Raises DataError for a file that is no picture, ValueError for an array or tensor of another form. Training mode
-        is left alone: call `eval()` first where the encoder is being trained (a loaded one is in evaluation mode).
+        Raises DataError for a file that is no picture, ValueError for an array or tensor of another form, for one path
+        in place of a list, and in training mode.
         """
+        if isinstance(images, str | Path | Image.Image):
+            raise ValueError("embed_images takes a list of pictures: write embed_images([picture]).")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; at least 1")
         n = len(images)
         cameras, views = list(cameras or [None] * n), list(views or [None] * n)
         if len(cameras) != n or len(views) != n:
@@ -239,24 +248,19 @@ class Encoder(nn.Module):
             raise ValueError("An array must be uint8 [H, W, 3] and a tensor uint8 [3, H, W], RGB, 0 to 255.")
         return Image.fromarray(np.ascontiguousarray(array))
 
-    def train(self, mode: bool = True) -> Encoder:
-        """As for any module; going to training mode forgets the fingerprint, since the weights will change."""
-        if mode:
-            self._known_fingerprint = None
-        super().train(mode)
-        return self
-
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name these weights and this preprocessing; galleries and caches are tied to it."""
-        if self._known_fingerprint is not None:
-            return self._known_fingerprint
-        digest = hashlib.blake2b(json.dumps(self._description(), sort_keys=True).encode(), digest_size=8)
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        if not self.training:
-            self._known_fingerprint = digest.hexdigest()
-        return digest.hexdigest()
+        description = json.dumps(self._description(), sort_keys=True)
+        state = sorted(self.state_dict().items())
+        # a tensor's version counts every change in place, so the hundreds of megabytes are read when something changed
+        seen = description, *((tensor.data_ptr(), _version(tensor)) for _, tensor in state)
+        if self._fingerprinted is None or self._fingerprinted[0] != seen:
+            digest = hashlib.blake2b(description.encode(), digest_size=8)
+            for name, tensor in state:
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            self._fingerprinted = seen, digest.hexdigest()
+        return self._fingerprinted[1]
 
     def _description(self) -> dict[str, Any]:
         """What must be known, besides the tensors, to compute the same vectors."""
@@ -270,37 +274,37 @@ class Encoder(nn.Module):
             "preprocess": dataclasses.asdict(self.preprocess),
         }
 
-    def save(self, folder: Path) -> None:
-        """Writes `model.safetensors` and `encoder.json`: the folder appears whole, or stays as it was.
+    def save(self, folder: str | Path) -> None:
+        """Writes `model.safetensors` and `encoder.json`, in place of an encoder that the folder may hold.
 
-        Raises CheckpointError when the folder holds anything but an encoder, or cannot be written.
+        The new one is written whole beside the folder before the old one moves away, and the old one comes back when
+        that fails. Raises CheckpointError when the folder holds anything but an encoder, or cannot be written.
         """
+        folder = Path(folder).resolve()
         if folder.exists() and not folder.is_dir():
             raise CheckpointError(f"{folder}: is a file. Name a folder for the encoder.")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / "encoder.json").exists():
+        if folder.is_dir() and {path.name for path in folder.iterdir()} - FILES:
             raise CheckpointError(f"{folder}: holds other files. Name an empty or new folder for the encoder.")
-        written = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-        replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         try:
-            written.mkdir(parents=True)
-            state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-            safetensors.torch.save_file(state, written / "model.safetensors")
-            about = self._description() | {
-                "card": dataclasses.asdict(self.card),
-                "fingerprint": self.fingerprint(),
-                "sha256": _sha256(written / "model.safetensors"),
-            }
-            (written / "encoder.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-            if folder.exists():
-                folder.rename(replaced)
-            written.rename(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as staging:
+                self._write(Path(staging) / "new")
+                _swap(Path(staging) / "new", folder, Path(staging) / "old")
         except (OSError, safetensors.SafetensorError) as error:
             raise CheckpointError(
                 f"{folder}: the encoder could not be written ({error}). Free the disk or name another."
             ) from error
-        finally:
-            shutil.rmtree(written, ignore_errors=True)
-            shutil.rmtree(replaced, ignore_errors=True)
+
+    def _write(self, folder: Path) -> None:
+        folder.mkdir()
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        safetensors.torch.save_file(state, folder / "model.safetensors")
+        about = self._description() | {
+            "card": dataclasses.asdict(self.card),
+            "fingerprint": self.fingerprint(),
+            "sha256": _sha256(folder / "model.safetensors"),
+        }
+        (folder / "encoder.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
     @staticmethod
     def load(
@@ -319,6 +323,8 @@ class Encoder(nn.Module):
         size (height, width in pixels), stride, heads and activation are for a CLIP; an encoder folder has its own and
         refuses them with ConfigError. Comes in evaluation mode. Raises CheckpointError when the weights do not fit.
         """
+        if not 0 <= seed < 2**63:
+            raise ConfigError(f"seed {seed}: from 0 to 2^63 - 1.")
         folder = Path(source)
         if (folder / "encoder.json").is_file():
             if (size, stride, heads, activation) != (None, None, None, None):
@@ -348,8 +354,24 @@ def _neck(width: int) -> nn.BatchNorm1d:
     return neck
 
 
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
 def _stack(parts: list[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
     return np.concatenate(parts) if parts else np.zeros((0, width), dtype=np.float32)
+
+
+def _swap(new: Path, folder: Path, old: Path) -> None:
+    """Moves `new` to `folder`, whose former content goes to `old`, or comes back when the second move fails."""
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
 
 
 def _sha256(path: Path) -> str:
@@ -382,14 +404,15 @@ def _open_folder(folder: Path, *, with_text: bool) -> Encoder:
         )
         card = Card(**about["card"] | {"notes": tuple(about["card"]["notes"])})
         preprocess = Preprocess.from_dict(about["preprocess"])
-        encoder = Encoder(Clip(ClipConfig(image, text)), preprocess, card, feature=about["feature"], side=side)
+        with torch.device("meta"):  # shapes alone: nothing is drawn, and no memory is taken twice
+            encoder = Encoder(Clip(ClipConfig(image, text)), preprocess, card, feature=about["feature"], side=side)
         state = safetensors.torch.load_file(folder / "model.safetensors")
         if not with_text:
             state = {n: tensor for n, tensor in state.items() if not n.startswith(("clip.text.", "clip.logit_scale"))}
-        encoder.load_state_dict(state)
+        encoder.load_state_dict(state, assign=True)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be read ({error}). {remedy}") from error
-    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, ConfigError, safetensors.SafetensorError) as error:
         found = " ".join(str(error).split())
         raise CheckpointError(
             f"{folder / 'encoder.json'}: is not a whole encoder description ({found}). {remedy}"
@@ -403,11 +426,16 @@ def _from_clip(loaded: weights.Loaded) -> Encoder:
     height, width = loaded.clip.config.image.image_size
     preprocess = Preprocess(height, width, info.mean, info.std, info.interpolation)
     card = Card(source=info.source, licence=info.licence, notes=info.notes)
-    if not any(name.startswith("bottleneck") for name in extras):
+    if info.format != "clip-reid":
         return Encoder(loaded.clip, preprocess, card)
+    if "cv_embed" in extras and isinstance(loaded.clip.config.image, ResNetConfig):
+        extras = {name: tensor for name, tensor in extras.items() if name != "cv_embed"}
+        card = dataclasses.replace(
+            card, notes=(*card.notes, "Its table of camera vectors was left out: a ResNet ignores it.")
+        )
     encoder = Encoder(loaded.clip, preprocess, card, feature="before-neck", side=_released_side(extras))
     renamed = {"bottleneck.": "neck_last.", "bottleneck_proj.": "neck_projected.", "cv_embed": "side_table"}
-    state = encoder.state_dict()
+    state = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith("clip.")}
     for name, tensor in extras.items():
         start = next((theirs for theirs in renamed if name.startswith(theirs)), None)
         if start is not None:
@@ -416,7 +444,10 @@ def _from_clip(loaded: weights.Loaded) -> Encoder:
         encoder.load_state_dict(state)
     except RuntimeError as error:
         found = " ".join(str(error).split())
-        raise CheckpointError(f"{info.source}: its necks do not fit its image tower ({found}).") from error
+        raise CheckpointError(
+            f"{info.source}: a CLIP-ReID model whose necks or camera vectors are missing or do not fit ({found}). "
+            "Fetch the released file again."
+        ) from error
     return encoder
 
 

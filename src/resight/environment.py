@@ -7,6 +7,8 @@ import importlib.util
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +19,19 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bf16", "fp16"]
 
-CORE = ("torch", "numpy", "scipy", "pillow", "pyarrow", "safetensors", "huggingface_hub", "tokenizers", "ftfy", "tyro")
+CORE = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pillow",
+    "pyarrow",
+    "safetensors",
+    "huggingface_hub",
+    "tokenizers",
+    "ftfy",
+    "tyro",
+    "rich",
+)
 EXTRAS = {
     "serve": ("fastapi", "uvicorn", "jinja2"),
     "milvus": ("pymilvus",),
@@ -38,7 +52,7 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
             f"--device {name}: not usable here ({str(error).splitlines()[0]}). "
@@ -47,12 +61,21 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """A context in which matrix products run in `precision`; sums, norms and losses stay float32."""
+@contextmanager
+def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
+    """A context in which matrix products run in `precision`; sums, norms and losses stay float32.
+
+    float32 means it: PyTorch lets convolutions on a GPU round to TF32 unless told otherwise.
+    """
     import torch
 
     dtype = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "float32")
+    exact = device.type != "cpu" and precision == "float32"
+    with (
+        torch.autocast(device.type, dtype=dtype, enabled=precision != "float32"),
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if exact else nullcontext(),
+    ):
+        yield
 
 
 def precision_note(device: torch.device, precision: Precision) -> str | None:
@@ -62,10 +85,18 @@ def precision_note(device: torch.device, precision: Precision) -> str | None:
     return f"this processor has no {precision} instructions, so --precision {precision} will be slower than float32"
 
 
-def describe() -> dict[str, Any]:
-    """Versions, processor, memory, accelerators, folders and installed extras, as plain JSON values."""
-    import torch
+def default_cache() -> Path:
+    """The folder that RESIGHT_CACHE names, else `resight` in the user's cache folder (XDG_CACHE_HOME or ~/.cache)."""
+    if named := os.environ.get("RESIGHT_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "resight"
 
+
+def describe() -> dict[str, Any]:
+    """Versions, processor, memory, accelerators, folders and installed extras, as plain JSON values.
+
+    Works without any of the libraries, so that it can tell what is missing.
+    """
     from resight import __version__
 
     return {
@@ -74,14 +105,31 @@ def describe() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "memory_gib": _memory(),
         "bf16_in_hardware": _bf16_flags(),
-        "threads": torch.get_num_threads(),
-        "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        **_torch(),
         "libraries": {name: _version(name) for name in CORE},
         "extras": {extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()},
         "free_disk_gib": round(shutil.disk_usage(Path.home()).free / 2**30, 1),
+        "picture_cache": str(default_cache()),
     }
+
+
+def _torch() -> dict[str, Any]:
+    """What PyTorch sees; nothing where it cannot be imported."""
+    try:
+        import torch
+    except ImportError:
+        return {"threads": None, "accelerators": []}
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {"threads": torch.get_num_threads(), "accelerators": names}
+
+
+def _memory() -> float | None:
+    """GiB of main memory; None where the system does not tell, as Windows."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return None
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
 
 
 def _version(distribution: str) -> str | None:

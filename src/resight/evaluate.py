@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resight.data.check_labels import unanswered
 from resight.data.dataset import fingerprint
-from resight.embed import embed, embed_captions
+from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions
 from resight.encoder import Encoder
-from resight.environment import Precision
 from resight.errors import ConfigError, DataError
 from resight.metrics import (
     Labels,
@@ -69,7 +68,7 @@ class Rules:
     """How to compare.
 
     protocol: None takes the data set's own. seed: of the intervals, and of VehicleID's draws. device: where the matrix
-    products run; counting is the processor's work.
+    products run; counting is the processor's work. Raises ConfigError for a negative seed.
     """
 
     protocol: Protocol | None = None
@@ -78,6 +77,10 @@ class Rules:
     camera_pairs: bool = False
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed {self.seed}: 0 or more.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,22 +132,19 @@ def evaluate(
     *,
     rules: Rules | None = None,
     subset: Subset = "test",
-    precision: Precision = "float32",
-    cache: Path | None = None,
+    config: EmbedConfig = PLAINLY,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Pictures against pictures; and captions against pictures, both ways, where there are captions and a text tower.
 
     subset "validation" and "train" use those records as query and gallery at once. Raises DataError when the subset is
-    empty, when a picture cannot be read, and when no query has anything to find.
+    empty, when no query has anything to find (both before anything is embedded), and when a picture cannot be read.
     """
-    query, gallery = sides(splits, subset)
-    records = list(dict.fromkeys((*query, *gallery)))
-    pictures = embed(encoder, records, precision=precision, cache=cache, progress=progress)
-    captions = embed_captions(encoder, query, precision=precision) if encoder.can_read else None
-    return compare(
-        splits, pictures, records, captions, rules=rules or Rules(), subset=subset, source=encoder.card.source
-    )
+    rules = rules or Rules()
+    plan = _plan(splits, rules, subset, with_text=encoder.can_read)
+    pictures = embed(encoder, plan.records, config, progress=progress)
+    captions = embed_captions(encoder, plan.query, precision=config.precision) if plan.words else None
+    return compare(splits, pictures, plan.records, captions, rules=rules, subset=subset, source=encoder.card.source)
 
 
 def sides(splits: Splits, subset: Subset = "test") -> tuple[tuple[Record, ...], tuple[Record, ...]]:
@@ -186,48 +186,89 @@ def compare(
     pictures: one row for each of `records`, which hold every record of the subset's query and gallery. captions: rows
     of the query's captions, or None. source: what to call the encoder.
     """
-    query, gallery = sides(splits, subset)
+    plan = _plan(splits, rules, subset, with_text=captions is not None and pictures.aligned is not None)
     position = {record: row for row, record in enumerate(records)}
-    query_rows = np.array([position[record] for record in query])
-    gallery_rows = np.array([position[record] for record in gallery])
-    protocol, notes = _protocol(splits, rules, records)
+    query_rows = np.array([position[record] for record in plan.query])
+    gallery_rows = np.array([position[record] for record in plan.gallery])
     tasks = []
-    if protocol != "text":
+    if plan.protocol != "text":
         labels = _labels(pictures.identities, pictures.cameras, pictures.paths)
         vectors = pictures.embedding
         both = _Sides(vectors[query_rows], vectors[gallery_rows], labels.take(query_rows), labels.take(gallery_rows))
-        task = _vehicleid(both, rules) if protocol == "vehicleid" else _task("image → image", protocol, both, rules)
-        tasks.append(replace(task, camera_pairs=_camera_pairs(both, pictures, protocol, rules)))
-    if captions is not None and pictures.aligned is not None and len(captions.captions):
+        task = (
+            _vehicleid(both, rules)
+            if plan.protocol == "vehicleid"
+            else _task("image → image", plan.protocol, both, rules, one_set=plan.query == plan.gallery)
+        )
+        tasks.append(replace(task, camera_pairs=_camera_pairs(both, pictures, plan.protocol, rules)))
+    if plan.words:
+        assert captions is not None
+        assert pictures.aligned is not None
         identities = _labels((*captions.identities, *(pictures.identities[row] for row in gallery_rows))).identities
         n = len(captions.captions)
         texts = _Sides(
             captions.embedding, pictures.aligned[gallery_rows], Labels(identities[:n]), Labels(identities[n:])
         )
         tasks += [_task("text → image", "text", texts, rules), _task("image → text", "text", texts.swapped(), rules)]
-    if not tasks:
-        raise DataError(
-            f"{splits.root}: the protocol is text, but there is no caption, or the encoder has no text tower. "
-            "Use an encoder with a text tower on data with captions, or --protocol any-camera."
-        )
     return Report(
         encoder=source,
         fingerprint=pictures.encoder,
         data_name=splits.name if splits.name == splits.root.name else f"{splits.root.name}/{splits.name}",
-        data=fingerprint(records, splits.root),
+        data=fingerprint(plan.records, splits.root),
         subset=subset,
-        rules=replace(rules, protocol=protocol),
+        rules=replace(rules, protocol=plan.protocol),
         tasks=tuple(tasks),
-        notes=(*splits.notes, *notes),
+        notes=(*splits.notes, *plan.notes),
     )
 
 
-def _protocol(splits: Splits, rules: Rules, records: Sequence[Record]) -> tuple[Protocol, tuple[str, ...]]:
-    """The rule that holds, and a note when it is not the one that was asked for."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What will be compared, known before anything is embedded. words: whether captions are compared too."""
+
+    query: tuple[Record, ...]
+    gallery: tuple[Record, ...]
+    protocol: Protocol
+    words: bool
+    notes: tuple[str, ...]
+
+    @property
+    def records(self) -> list[Record]:
+        return list(dict.fromkeys((*self.query, *self.gallery)))
+
+
+def _plan(splits: Splits, rules: Rules, subset: Subset, *, with_text: bool) -> _Plan:
+    """Raises DataError when there is nothing to compare, ConfigError when the rules ask for what cannot be had."""
+    query, gallery = sides(splits, subset)
+    notes = []
     protocol = rules.protocol or splits.protocol
-    if protocol == "cross-camera" and all(record.camera is None for record in records):
-        return "any-camera", ("No camera is known: a match may be any picture but the query itself (any-camera).",)
-    return protocol, ()
+    no_camera = all(record.camera is None for record in (*query, *gallery))
+    if protocol == "cross-camera" and no_camera:
+        protocol = "any-camera"
+        notes.append("No camera is known: a match may be any picture but the query itself (any-camera).")
+    if protocol == "vehicleid":
+        query = gallery = tuple(dict.fromkeys((*query, *gallery)))
+    captioned = [record for record in query if record.captions]
+    words = with_text and _can_be_answered(captioned, gallery, "text")
+    if protocol == "text" and not (with_text and captioned):
+        raise DataError(
+            f"{splits.root}: the protocol is text, but there is no caption, or the encoder has no text tower. "
+            "Use an encoder with a text tower on data with captions, or --protocol any-camera."
+        )
+    if not (words if protocol == "text" else _can_be_answered(query, gallery, protocol)):
+        raise DataError(NOTHING_TO_FIND[protocol])
+    if with_text and captioned and not words:
+        notes.append(f"Captions were left out. {NOTHING_TO_FIND['text']}")
+    if rules.camera_pairs and (no_camera or protocol in ("text", "vehicleid")):
+        raise ConfigError("A table of camera pairs compares pictures of known cameras. Leave out --camera-pairs.")
+    if rules.rerank is not None and protocol == "text":
+        raise ConfigError("Re-ranking compares pictures with pictures, not with words. Leave out --rerank.")
+    return _Plan(query, gallery, protocol, words, tuple(notes))
+
+
+def _can_be_answered(query: Sequence[Record], gallery: Sequence[Record], protocol: Protocol) -> bool:
+    """Whether some query has something to find."""
+    return len(query) > sum(1 for _ in unanswered(query, gallery, protocol))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,23 +303,26 @@ def _numbers(names: Sequence[str | None]) -> NDArray[np.int64]:
     return np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
 
 
-def _task(name: TaskName, protocol: Protocol, both: _Sides, rules: Rules) -> Task:
+def _task(name: TaskName, protocol: Protocol, both: _Sides, rules: Rules, *, one_set: bool = False) -> Task:
     """One comparison; pictures against pictures are re-ranked too where the rules ask for it.
 
-    Raises DataError when no query has anything to find.
+    one_set: the gallery queries itself, each picture for the others.
     """
 
     def ranked(blocks: Iterable[NDArray[np.float32]]) -> Ranking:
         return rank(blocks, both.query, both.gallery, cross_camera=protocol == "cross-camera", ties=rules.ties)
 
     ranking = ranked(both.similarities(rules))
-    if not ranking.valid.any():
-        raise DataError(NOTHING_TO_FIND[protocol])
     reranked = None
     if rules.rerank is not None and name == "image → image":
         k = rules.rerank
         distances = reranked_blocks(
-            both.query_vectors, both.gallery_vectors, k1=k.k1, k2=k.k2, weight=k.weight, device=rules.device
+            None if one_set else both.query_vectors,
+            both.gallery_vectors,
+            k1=k.k1,
+            k2=k.k2,
+            weight=k.weight,
+            device=rules.device,
         )
         reranked = summary(ranked(-block for block in distances), ranks=RANKS)
     return Task(
@@ -327,9 +371,8 @@ def _camera_pairs(both: _Sides, pictures: Embeddings, protocol: Protocol, rules:
     """One row for each query camera and gallery camera between which some query can be answered, where asked for."""
     if not rules.camera_pairs:
         return ()
+    assert both.query.cameras is not None
     names = list(dict.fromkeys(camera for camera in pictures.cameras if camera is not None))
-    if both.query.cameras is None or not names:
-        raise DataError("A table of camera pairs needs cameras, and none is known. Leave out --camera-pairs.")
     rankings = rank_by_camera(
         both.similarities(rules), both.query, both.gallery, cross_camera=protocol == "cross-camera", ties=rules.ties
     )

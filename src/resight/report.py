@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from resight.errors import DataError
+from resight.embed import prepare_folder
 from resight.evaluate import RANKS, CameraPair, Report, Task
 
 COLUMNS = ("mAP", *(f"R{rank}" for rank in RANKS), "mINP")
@@ -89,9 +89,6 @@ def _percent(share: float) -> str:
 
 def write_json(report: Report, folder: Path) -> None:
     """Writes `report.json` into `folder`. Raises DataError when it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(as_json(report), indent=2, ensure_ascii=False)
-        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{folder}: report.json cannot be written ({error}). Name another folder.") from error
+    prepare_folder(folder)
+    text = json.dumps(as_json(report), indent=2, ensure_ascii=False)
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ Protocol = Literal["cross-camera", "any-camera", "vehicleid", "text"]
 """Who may match whom.
 
 cross-camera: gallery pictures of the query's identity from the query's camera are left out (Market-1501's rule).
-any-camera: only the query itself is left out.
+any-camera: only the query's own file is left out.
 vehicleid: one random picture of each identity is the gallery, the others are queries; the mean of ten draws.
 text: every caption is a query, every picture is in the gallery; then the other way round.
 """

@@ -15,7 +15,7 @@ from PIL import Image
 
 from resight.data import loader
 from resight.data.images import open_image
-from resight.data.loader import default_cache, load
+from resight.data.loader import load
 from resight.data.transforms import Preprocess
 from resight.errors import ConfigError, DataError
 from resight.types import Batch, Record
@@ -170,14 +170,3 @@ def test_a_path_that_is_no_unicode_is_read(records: list[Record], cache: Path | 
 
 def test_batches_are_the_shared_type(records: list[Record]) -> None:
     assert isinstance(next(load(records, SMALL, batch_size=4)), Batch)
-
-
-def test_default_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("RESIGHT_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert default_cache() == tmp_path / ".cache" / "resight"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert default_cache() == tmp_path / "xdg" / "resight"
-    monkeypatch.setenv("RESIGHT_CACHE", "~/pixels")
-    assert default_cache() == tmp_path / "pixels"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class MakeSampleArguments:
+class MakeSampleCommand:
     """Draw made-up pedestrians in Market-1501's layout, with captions in CUHK-PEDES form.
 
     The same seed and number of identities give the same files, byte for byte.
@@ -31,7 +31,7 @@ class MakeSampleArguments:
     """Print the counts as JSON."""
 
 
-def make_sample(arguments: MakeSampleArguments) -> int:
+def make_sample(arguments: MakeSampleCommand) -> int:
     from resight.data import sample
 
     with progress_bar("draw") as progress:
@@ -50,7 +50,7 @@ def make_sample(arguments: MakeSampleArguments) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckArguments:
+class CheckCommand:
     """Say what is wrong with a data set: one line a kind, with examples and advice.
 
     Every picture is opened once. The exit status is 1 when faults were found; notes alone leave it at 0.
@@ -61,7 +61,7 @@ class CheckArguments:
     """Print every kind with its count, examples and advice as JSON."""
 
 
-def check(arguments: CheckArguments) -> int:
+def check(arguments: CheckCommand) -> int:
     from resight.clip.tokenizer import count_tokens
     from resight.data import check as checks
 
@@ -82,7 +82,7 @@ def check(arguments: CheckArguments) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class SplitArguments:
+class SplitCommand:
     """Cut query, gallery, validation and training records, and write them as a CSV that every command reads.
 
     Identities are never shared between training, validation and test.
@@ -106,7 +106,7 @@ class SplitArguments:
     """Print the counts as JSON."""
 
 
-def split(arguments: SplitArguments) -> int:
+def split(arguments: SplitCommand) -> int:
     from resight.data import check, index
     from resight.data.dataset import all_records
 
@@ -132,7 +132,7 @@ def split(arguments: SplitArguments) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class ListArguments:
+class ListCommand:
     """The known benchmarks: their layout, their published counts, and where they are described.
 
     resight downloads none of them: ask their authors.
@@ -142,7 +142,7 @@ class ListArguments:
     """Print as JSON."""
 
 
-def list_benchmarks(arguments: ListArguments) -> int:
+def list_benchmarks(arguments: ListCommand) -> int:
     from resight.data.benchmarks import BENCHMARKS
 
     if arguments.json:

@@ -6,14 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from resight.commands.arguments import DataArguments, EncoderArguments, print_json, progress_bar, say, say_slow
-from resight.environment import Precision
+from resight.commands.arguments import (
+    DataArguments,
+    EmbedArguments,
+    EncoderArguments,
+    print_json,
+    progress_bar,
+    say,
+    say_slow,
+)
 from resight.errors import ConfigError, DataError
 from resight.types import Protocol, Record
 
 
 @dataclass(frozen=True, slots=True)
-class EmbedArguments:
+class EmbedCommand:
     """Turn every picture of a data set, or its captions, into vectors, and save them as one .npz file.
 
     Pictures that cannot be read are listed at the end; the exit status is then 1.
@@ -21,28 +28,24 @@ class EmbedArguments:
 
     encoder: EncoderArguments
     data: DataArguments
+    embed: EmbedArguments
     out: Path
     """File to write: arrays embedding [N, D], aligned [N, A], paths, identities, cameras, captions, encoder."""
     texts: bool = False
     """Embed the captions in place of the pictures: one row a caption."""
-    batch_size: int = 64
-    """Pictures computed at a time."""
-    precision: Precision = "float32"
-    """float32; bf16 is several times faster on processors and GPUs that multiply in it, at a cosine above 0.999."""
     json: bool = False
     """Print the outcome as JSON."""
 
 
-def embed(arguments: EmbedArguments) -> int:
+def embed(arguments: EmbedCommand) -> int:
     import resight.embed as parts
     from resight.data.dataset import all_records
 
-    if arguments.batch_size < 1:
-        raise ConfigError(f"--batch-size {arguments.batch_size}: at least 1.")
+    config = arguments.embed.config()
     parts.prepare(arguments.out)
     splits = arguments.data.read()
     encoder = arguments.encoder.open()
-    say_slow(encoder, arguments.precision)
+    say_slow(encoder, config.precision)
     records = all_records(splits)
     left_out: list[DataError] = []
 
@@ -50,17 +53,12 @@ def embed(arguments: EmbedArguments) -> int:
         left_out.append(error)
 
     if arguments.texts:
-        made = parts.embed_captions(encoder, records, precision=arguments.precision)
+        if not any(record.captions for record in records):
+            raise DataError(f"{arguments.data.data}: has no captions to embed. Leave out --texts.")
+        made = parts.embed_captions(encoder, records, precision=config.precision)
     else:
         with progress_bar("embed") as progress:
-            made = parts.embed(
-                encoder,
-                records,
-                batch_size=arguments.batch_size,
-                precision=arguments.precision,
-                on_error=leave_out,
-                progress=progress,
-            )
+            made = parts.embed(encoder, records, config, on_error=leave_out, progress=progress)
     parts.save(made, arguments.out)
     for error in left_out:
         say(f"left out: {error}")
@@ -81,7 +79,7 @@ def embed(arguments: EmbedArguments) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluateArguments:
+class EvaluateCommand:
     """Measure mAP, CMC, mINP and the share of queries that can be answered, with 95 % intervals.
 
     The query and gallery of the data are compared; data without a split is its own query and gallery. Captions are
@@ -90,6 +88,7 @@ class EvaluateArguments:
 
     encoder: EncoderArguments
     data: DataArguments
+    embed: EmbedArguments
     protocol: Protocol | None = None
     """cross-camera: matches from the query's own camera do not count (default where cameras are known). any-camera:
     only the query's own picture does not count. vehicleid: one random gallery picture an identity, mean of ten draws.
@@ -108,8 +107,6 @@ class EvaluateArguments:
     """Who comes first at equal similarity: the earlier gallery row, the positive, or the negative."""
     camera_pairs: bool = False
     """Also report each query camera against each gallery camera."""
-    precision: Precision = "float32"
-    """Of the embedding; float32 is what published figures are measured in."""
     cache: bool = False
     """Keep the decoded pictures (see `resight doctor` for the folder), so that the next run reads them at once."""
     out: Path | None = None
@@ -118,36 +115,33 @@ class EvaluateArguments:
     """Print the report as JSON."""
 
 
-def evaluate(arguments: EvaluateArguments) -> int:
+def evaluate(arguments: EvaluateCommand) -> int:
     from rich.console import Console
 
     import resight.report as reports
-    from resight.data.loader import default_cache
+    from resight.embed import prepare_folder
     from resight.evaluate import Rerank, Rules
     from resight.evaluate import evaluate as measure
 
-    rerank = Rerank(arguments.k1, arguments.k2, arguments.rerank_weight) if arguments.rerank else None
+    config = arguments.embed.config(cache=arguments.cache)
+    rerank = Rerank(arguments.k1, arguments.k2, arguments.rerank_weight)
+    if rerank != Rerank() and not arguments.rerank:
+        raise ConfigError("--k1, --k2 and --rerank-weight belong to re-ranking. Add --rerank.")
+    if arguments.out is not None:
+        prepare_folder(arguments.out)
     splits = arguments.data.read()
     encoder = arguments.encoder.open()
     rules = Rules(
         protocol=arguments.protocol,
-        rerank=rerank,
+        rerank=rerank if arguments.rerank else None,
         ties=arguments.ties,
         camera_pairs=arguments.camera_pairs,
         seed=arguments.encoder.seed,
         device=str(encoder.device),
     )
-    say_slow(encoder, arguments.precision)
+    say_slow(encoder, config.precision)
     with progress_bar("embed") as progress:
-        report = measure(
-            encoder,
-            splits,
-            rules=rules,
-            subset=arguments.subset,
-            precision=arguments.precision,
-            cache=default_cache() if arguments.cache else None,
-            progress=progress,
-        )
+        report = measure(encoder, splits, rules=rules, subset=arguments.subset, config=config, progress=progress)
     if arguments.out is not None:
         reports.write_json(report, arguments.out)
     if arguments.json:

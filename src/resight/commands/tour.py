@@ -10,7 +10,7 @@ from resight.commands.arguments import print_json
 
 
 @dataclass(frozen=True, slots=True)
-class DemoArguments:
+class DemoCommand:
     """Draw made-up people, look for faults, embed, evaluate and report: the tour of resight, in under a minute."""
 
     out: Path = Path("demo-output")
@@ -25,7 +25,7 @@ class DemoArguments:
     """Of the drawn people, of random weights and of the intervals."""
 
 
-def demo(arguments: DemoArguments) -> int:
+def demo(arguments: DemoCommand) -> int:
     from rich.console import Console
 
     from resight.demo import demo as tour
@@ -42,7 +42,7 @@ def demo(arguments: DemoArguments) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class DoctorArguments:
+class DoctorCommand:
     """Describe this machine and installation; paste the output into a bug report.
 
     The exit status is 1 when a library that resight needs is missing.
@@ -52,11 +52,10 @@ class DoctorArguments:
     """Print as JSON."""
 
 
-def doctor(arguments: DoctorArguments) -> int:
-    from resight.data.loader import default_cache
+def doctor(arguments: DoctorCommand) -> int:
     from resight.environment import describe
 
-    found = describe() | {"picture_cache": str(default_cache())}
+    found = describe()
     if arguments.json:
         print_json(found)
     else:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from resight.data.dataset import all_records
 from resight.data.findings import Finding, found, picture
-from resight.types import Record, Splits
+from resight.types import Protocol, Record, Splits
 
 
 def check_labels(splits: Splits) -> Iterator[Finding]:
@@ -40,7 +40,7 @@ def _unanswered_queries(splits: Splits) -> Iterator[Finding]:
     query = [record for record in splits.query if record.captions or splits.protocol != "text"]
     if not query or not splits.gallery:
         return
-    lost = [picture(record, splits.root) for record in _unanswered(query, splits)]
+    lost = [picture(record, splits.root) for record in unanswered(query, splits.gallery, splits.protocol)]
     if len(lost) < len(query):
         yield from found("queries with nothing to find", "note", lost, "Evaluation counts the others only.")
         return
@@ -54,22 +54,22 @@ def _unanswered_queries(splits: Splits) -> Iterator[Finding]:
     yield from found("queries with nothing to find", "fault", lost, f"These are all queries. {remedy[splits.protocol]}")
 
 
-def _unanswered(query: Sequence[Record], splits: Splits) -> Iterator[Record]:
-    """The queries without a match.
+def unanswered(query: Sequence[Record], gallery: Sequence[Record], protocol: Protocol) -> Iterator[Record]:
+    """The queries that have nothing to find in the gallery.
 
     A match shows the query's identity. It is another file, unless words are compared with pictures; and under the
     cross-camera rule it is not from the query's camera, where that is known.
     """
-    gallery = {record: None for record in splits.gallery if record.identity is not None}
-    of_identity = Counter(record.identity for record in gallery)
-    of_file = Counter((record.identity, record.path) for record in gallery)
-    of_camera = Counter((record.identity, record.camera) for record in gallery)
-    of_both = Counter((record.identity, record.path, record.camera) for record in gallery)
+    known = dict.fromkeys(record for record in gallery if record.identity is not None)
+    of_identity = Counter(record.identity for record in known)
+    of_file = Counter((record.identity, record.path) for record in known)
+    of_camera = Counter((record.identity, record.camera) for record in known)
+    of_both = Counter((record.identity, record.path, record.camera) for record in known)
     for record in query:
         matches = of_identity[record.identity]
-        if splits.protocol != "text":
+        if protocol != "text":
             matches -= of_file[record.identity, record.path]
-        if splits.protocol == "cross-camera" and record.camera is not None:
+        if protocol == "cross-camera" and record.camera is not None:
             matches -= of_camera[record.identity, record.camera] - of_both[record.identity, record.path, record.camera]
         if not matches:
             yield record

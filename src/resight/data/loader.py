@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,8 +35,8 @@ def load(
 ) -> Iterator[Batch]:
     """Batches of the records' pictures, resized, in the given order; the last may be smaller.
 
-    cache: folder for decoded pictures, such as default_cache(); None decodes every time, which is best for pictures
-    that are needed once. workers: threads that prepare batches. order: rows of `records`, each as often as it shall
+    cache: folder for decoded pictures, such as environment.default_cache(); None decodes every time, which is best for
+    pictures that are needed once. workers: threads that prepare batches. order: rows of `records`, each as often as it shall
     come; None is each once. on_error: called, in order and in the consumer's thread, for each picture that cannot be
     read and that its batch therefore lacks (Batch.rows says who is there); None raises the error instead.
     Raises DataError for an unreadable picture or an unusable cache, ConfigError where a number is below 1.
@@ -51,13 +50,6 @@ def load(
     store = None if cache is None else PixelCache(cache, preprocess)
     chunks = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     return _batches(lambda chunk: _prepare(records, chunk, preprocess, store), chunks, workers, on_error)
-
-
-def default_cache() -> Path:
-    """The folder that RESIGHT_CACHE names, else `resight` in the user's cache folder (XDG_CACHE_HOME or ~/.cache)."""
-    if named := os.environ.get("RESIGHT_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "resight"
 
 
 @dataclass(frozen=True, slots=True)
