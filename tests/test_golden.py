@@ -331,16 +331,52 @@ def test_image_retrieval() -> None:
     assert metrics.summary(ranking)["mAP"] == pytest.approx(float(stored["mAP"]), abs=1e-6)
 
 
-@pytest.mark.parametrize(("k1", "k2", "share_close"), [(20, 6, 1.0), (50, 15, 0.998)])
-def test_image_retrieval_reranked(k1: int, k2: int, share_close: float) -> None:
-    """The reference keeps weights and Jaccard distances in float16: with 50/15 that alone moves 0.1 % of its distances
-    by more than 2e-3, at most by 4.6e-3, from what its own steps give in float64."""
+def dense_reranking(
+    features: NDArray[Any], n_query: int, k1: int, k2: int, dtype: type[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """k-reciprocal re-ranking with full matrices, picture by picture; weights and Jaccard distances in dtype."""
+    distance = np.maximum(2 - 2 * features @ features.T, 0)
+    distance /= distance.max(axis=1, keepdims=True)
+    order = np.argsort(distance, axis=1, kind="stable")
+
+    def mutual(i: int, k: int) -> NDArray[np.int64]:
+        near = order[i, : k + 1]
+        return near[(order[near, : k + 1] == i).any(axis=1)]
+
+    weights = np.zeros(distance.shape, dtype)
+    for i in range(len(features)):
+        own = mutual(i, k1)
+        others = [mutual(j, round(k1 / 2)) for j in own]
+        kept = [other for other in others if len(np.intersect1d(other, own)) > 2 / 3 * len(other)]
+        members = np.unique(np.concatenate([own, *kept]))
+        near = np.exp(-distance[i, members])
+        weights[i, members] = near / near.sum()
+    weights = np.stack([weights[row[:k2]].mean(axis=0) for row in order]).astype(dtype)
+    found = []
+    for i in range(n_query):
+        shared = np.zeros(len(features), dtype)
+        for j in np.flatnonzero(weights[i]):
+            shared = shared + np.minimum(weights[i, j], weights[:, j])
+        found.append(0.7 * (1 - shared / (2 - shared)).astype(dtype) + 0.3 * distance[i])
+    return np.array(found)[:, n_query:]
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(20, 6), (50, 15)])
+def test_image_retrieval_reranked(k1: int, k2: int) -> None:
+    """The reference's float16 moves up to 0.1 % of its distances by more than the tolerance of 2e-3, at most 4.6e-3,
+    from what its own steps give in float64. So the steps in float16 are held to the record, ours to those in float64.
+    """
     stored = golden("image_retrieval")
     query, gallery = unit(stored["query_features"]), unit(stored["gallery_features"])
+    recorded = stored[f"rerank_{k1}_{k2}_distance"]
+    features = np.concatenate([query, gallery])
+    half = dense_reranking(features, len(query), k1, k2, np.float16)
+    np.testing.assert_allclose(half, recorded, atol=2e-3, rtol=0)
     distances = np.concatenate(list(reranked_blocks(query, gallery, k1=k1, k2=k2)))
-    apart = np.abs(distances - stored[f"rerank_{k1}_{k2}_distance"])
-    assert (apart < 2e-3).mean() >= share_close
-    assert apart.max() < 5e-3
+    apart = np.abs(distances - dense_reranking(features.astype(np.float64), len(query), k1, k2, np.float64))
+    assert np.median(apart) < 1e-6
+    assert apart.max() < 2e-3  # rounding in float32 puts another picture at the end of a list now and then
+    assert np.abs(distances - recorded).max() < 5e-3
     ranking = metrics.rank([-distances], *image_retrieval_labels(stored), cross_camera=True)
     assert metrics.summary(ranking)["mAP"] == pytest.approx(float(stored[f"rerank_{k1}_{k2}_mAP"]), abs=2e-3)
     one_query = 1 / ranking.valid.sum() + 1e-6
