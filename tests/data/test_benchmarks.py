@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,6 +33,13 @@ def touch(tmp_path: Path) -> Touch:
 
 def seen(records: Sequence[Record]) -> list[tuple[str, str | None, str | None]]:
     return [(record.path.name, record.identity, record.camera) for record in records]
+
+
+def test_a_pipe_for_a_list_is_not_waited_for(touch: Touch) -> None:
+    root = touch("vehicleid", "image/1.jpg", "train_test_split/test_list_800.txt")
+    os.mkfifo(root / "train_test_split/train_list.txt")
+    with pytest.raises(DataError, match=r"train_list.txt: is not a regular file."):
+        read(root)
 
 
 # --- the list --------------------------------------------------------------------------------------------------------

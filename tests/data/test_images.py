@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import pickle
 import struct
 import time
@@ -290,6 +291,12 @@ def test_a_folder(tmp_path: Path) -> None:
     assert refuse(tmp_path, "not a picture") == "is a folder. Name a picture file."
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    said = "is not a regular file. Put a picture there, or remove it."
+    assert refuse(tmp_path / "pipe.jpg", "not a picture") == said
+
+
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     assert refuse(tmp_path / "a.jpg", "empty") == "is empty (0 bytes). Copy it again or remove it."
@@ -313,6 +320,7 @@ def test_no_right_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refused)
+    (tmp_path / "a.jpg").touch()
     expected = "cannot be read (Permission denied). Check its permissions and the disk."
     assert refuse(tmp_path / "a.jpg", "unreadable") == expected
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import random
 import subprocess
 import sys
@@ -22,6 +24,34 @@ from resight.types import Record, Splits
 def test_reading_imports_neither_torch_nor_arrow() -> None:
     code = "import sys, resight.data.index; sys.exit(bool({'torch', 'pyarrow'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- what cannot be read ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pipe.csv", "pipe.tsv", "pipe.parquet", "pipe.json"])
+def test_a_pipe_is_no_table(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}: is not a regular file. Give a file that lies on the disk."):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("place", ["locked", "locked/set.csv", "."])
+def test_what_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """The permission is refused by hand: the tests may run as an administrator, whom none is refused."""
+    (tmp_path / "locked").mkdir()
+    status = Path.stat
+
+    def refuse(path: Path, **more: bool) -> os.stat_result:
+        if path.parent.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return status(path, **more)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    message = r"cannot be read \(.*Permission denied.*\). Check that you may read it and all below it."
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path / place)
+    assert "\n" not in str(caught.value)
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
@@ -282,7 +312,7 @@ def test_too_few_identities() -> None:
         split([Record(Path("/data/1.jpg"))], by="identity", seed=0)
 
 
-@pytest.mark.parametrize("number", [-1, -0.1, 1.5])
+@pytest.mark.parametrize("number", [-1, -0.1, 1.5, math.nan, math.inf])
 def test_numbers_out_of_range(number: float) -> None:
     with pytest.raises(ConfigError, match=rf"validation is {number}. Give a whole number of identities, or a share"):
         split(pictures(4, [None]), by="identity", seed=0, validation=number)
@@ -293,3 +323,8 @@ def test_numbers_out_of_range(number: float) -> None:
 def test_no_queries() -> None:
     with pytest.raises(ConfigError, match=r"n_queries is 0. Give 1 or more."):
         split(pictures(4, [None]), by="identity", seed=0, n_queries=0)
+
+
+def test_a_negative_seed() -> None:
+    with pytest.raises(ConfigError, match=r"seed is -1. Give 0 or more."):
+        split(pictures(4, [None]), by="identity", seed=-1)

@@ -171,6 +171,28 @@ def test_parquet_seconds_and_dates(tmp_path: Path) -> None:
     assert every(splits)[0].time == datetime(2025, 4, 1, tzinfo=UTC).timestamp()
 
 
+def test_parquet_nanoseconds(tmp_path: Path) -> None:
+    moments = arrow.array([1_700_000_000_123_456_789, None], arrow.timestamp("ns", "UTC"))
+    splits = read_parquet(tmp_path, path=["1.jpg", "2.jpg"], time=moments)
+    assert [record.time for record in every(splits)] == [1_700_000_000.123456, None]
+
+
+@pytest.mark.parametrize(
+    "column", [arrow.array([2**52], arrow.timestamp("ms")), arrow.array([1], arrow.timestamp("s", "Nowhere/Else"))]
+)
+def test_parquet_times_that_are_none(tmp_path: Path, column: Any) -> None:
+    with pytest.raises(DataError, match=r"column 'time' cannot be read \(.*\). Write it again.") as caught:
+        read_parquet(tmp_path, path=["1.jpg"], time=column)
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_with_two_columns_of_a_name(tmp_path: Path) -> None:
+    columns = [arrow.array(["1.jpg"]), arrow.array(["a"]), arrow.array(["b"])]
+    parquet.write_table(arrow.table(columns, names=["path", "label", "label"]), tmp_path / "index.parquet")
+    with pytest.raises(DataError, match=r"index.parquet: two columns are named 'label'. Rename one."):
+        read(tmp_path / "index.parquet")
+
+
 def test_whole_numbers_written_as_floats(tmp_path: Path) -> None:
     splits = read_text(tmp_path, "path,identity,camera\n1.jpg,12.0,1.0\n2.jpg,unknown,\n3.jpg,7.0,2\n")
     assert [(record.identity, record.camera) for record in every(splits)] == [("12", "1"), (None, None), ("7", "2")]
@@ -293,6 +315,7 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
         ("path,date\n1.jpg,2024-13-01\n", "row 2: time '2024-13-01' is neither"),
         ("path,time\n1.jpg,1700000000000\n", "row 2: time 1.7e.12 is no UTC second .* Divide milliseconds by 1000."),
         ("path,time\n1.jpg,nan\n", "row 2: time nan is no UTC second"),
+        ("path,time\n1.jpg,0001-01-01T00:00:00+14:00\n", "row 2: time -6.2.* is no UTC second"),
     ],
 )
 def test_malformed_tables(tmp_path: Path, text: str, message: str) -> None:

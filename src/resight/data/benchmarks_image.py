@@ -10,7 +10,7 @@ from typing import Final
 
 from resight.data.benchmarks_text import CAPTION_FILES, read_captions
 from resight.data.folders import list_pictures
-from resight.data.records import Reading, clean, picture_path, some
+from resight.data.records import Reading, clean, picture_path, require_file, some
 from resight.errors import DataError
 from resight.types import Record, Role
 
@@ -193,6 +193,7 @@ def _read_list(file: Path, folder: Path) -> list[tuple[Path, str]]:
 
 def _lines(file: Path) -> list[tuple[int, str]]:
     """Number and text of every line that is not blank."""
+    require_file(file)
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from resight.data.records import Reading, picture_path, tally
+from resight.data.records import Reading, picture_path, require_file, tally
 from resight.errors import DataError
 from resight.types import Record, Role
 
@@ -54,6 +54,7 @@ def read_captions(root: Path, files: Sequence[Path]) -> Reading:
 
 
 def _load(file: Path) -> list[dict[str, Any]]:
+    require_file(file)
     try:
         rows = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:

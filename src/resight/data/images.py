@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import stat
 import struct
 from pathlib import Path
 from typing import IO, Literal
@@ -50,7 +51,7 @@ def open_image(path: Path, *, box: Box | None = None, background: Colour = WHITE
     box: left, top, right, bottom in pixels of the upright picture; what reaches beyond it is cut off, and a fraction of
     a pixel counts as a whole one. Otherwise as `to_rgb`; of several frames the first. The EXIF data are not kept.
     Raises PictureError, a DataError, for a file that is missing, unreadable, empty, not a picture, damaged, or of more
-    than MAX_PIXELS by its header, and for a box with nothing inside.
+    than MAX_PIXELS by its header, for what is no file but a folder or a pipe, and for a box with nothing inside.
     """
     image, _ = decode(path, background=background)
     return image if box is None else crop(image, box, path)
@@ -59,6 +60,8 @@ def open_image(path: Path, *, box: Box | None = None, background: Colour = WHITE
 def decode(path: Path, *, background: Colour = WHITE) -> tuple[Image.Image, tuple[Trait, ...]]:
     """The whole picture as `open_image` gives it, and what was unusual about the file."""
     try:
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):  # to open a pipe is to wait
+            raise PictureError(f"{path}: is not a regular file. Put a picture there, or remove it.", "not a picture")
         with path.open("rb") as file:
             image = _header(file, path)
             image.load()  # first: asking a PNG for its EXIF data would load it, and a second load hides the damage

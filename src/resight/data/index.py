@@ -36,6 +36,13 @@ def read(path: Path, *, benchmark: str | None = None, columns: Mapping[str, str]
     Raises DataError for what cannot be read, and ConfigError for an unknown benchmark or column name of ours.
     """
     path = Path(os.path.abspath(path))
+    try:
+        return _read(path, benchmark, columns)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}). Check that you may read it and all below it.") from error
+
+
+def _read(path: Path, benchmark: str | None, columns: Mapping[str, str]) -> Splits:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder. Check the path.")
     if benchmark is not None and not path.is_dir():
@@ -128,10 +135,12 @@ def split(
     range.
     """
     for name, number in (("test", test), ("validation", validation)):
-        if number < 0 or (isinstance(number, float) and number > 1):
+        if not number >= 0 or (isinstance(number, float) and number > 1):  # nan is neither
             raise ConfigError(f"{name} is {number}. Give a whole number of identities, or a share between 0.0 and 1.0.")
     if n_queries < 1:
         raise ConfigError(f"n_queries is {n_queries}. Give 1 or more.")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}. Give 0 or more.")
     rng = np.random.default_rng(seed)
     ordered = sorted({replace(record, split="") for record in records}, key=_order)
     members: defaultdict[str, list[Record]] = defaultdict(list)

@@ -60,6 +60,12 @@ def picture_path(folder: Path, text: str) -> Path:
     return folder / place
 
 
+def require_file(path: Path) -> None:
+    """Raise DataError where the path leads to a pipe, a socket or a device: to open one is to wait for ever."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is not a regular file. Give a file that lies on the disk.")
+
+
 def clean(reading: Reading) -> Reading:
     """The reading without junk, and with what is said twice of the same picture said once; notes say how many.
 

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from resight.data.records import SPLIT_NAMES, Reading, known_identity, picture_path
+from resight.data.records import SPLIT_NAMES, Reading, known_identity, picture_path, require_file
 from resight.errors import ConfigError, DataError
 from resight.types import Record, Role
 
@@ -77,6 +77,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> Reading:
     relative to the file's folder. A missing picture is no error here. Raises DataError, with the row, for a value that
     cannot be read, and ConfigError for a name in `columns` that is not ours.
     """
+    require_file(path)
     table = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
     chosen = _choose(path, table.header, columns)
     values = {name: table.load(column) for name, column in chosen.items()}
@@ -112,10 +113,6 @@ def _read_csv(path: Path) -> _Table:
     if not rows:
         raise DataError(f"{path}: is empty. Give a table with a header and a row for each picture.")
     header = [name.strip() for name in rows[0]]
-    named = [name for name in header if name]
-    for name in named:
-        if named.count(name) > 1:
-            raise DataError(f"{path}: two columns are named {name!r}. Rename one.")
     for number, row in enumerate(rows[1:], 2):
         if row and len(row) != len(header):
             raise DataError(
@@ -138,8 +135,12 @@ def _read_parquet(path: Path) -> _Table:
 
     def load(column: str) -> list[Any]:
         try:
-            return file.read(columns=[column])[column].to_pylist()  # type: ignore[no-any-return]
-        except (OSError, arrow.ArrowException) as error:
+            values = file.read(columns=[column])[column]
+            if arrow.types.is_timestamp(values.type) and values.type.unit == "ns":
+                # without pandas, nanoseconds become no Python time
+                values = values.cast(arrow.timestamp("us", values.type.tz), safe=False)
+            return values.to_pylist()  # type: ignore[no-any-return]
+        except (OSError, arrow.ArrowException, ValueError, OverflowError) as error:
             raise DataError(f"{path}: column {column!r} cannot be read ({error}). Write it again.") from error
 
     return _Table(header, 1, load)
@@ -147,6 +148,9 @@ def _read_parquet(path: Path) -> _Table:
 
 def _choose(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
     """Our name → the file's column."""
+    for column in header:
+        if column and header.count(column) > 1:
+            raise DataError(f"{path}: two columns are named {column!r}. Rename one.")
     chosen: dict[str, str] = {}
     for name, column in columns.items():
         if name not in COLUMNS:
@@ -290,8 +294,7 @@ def _time(cell: object) -> float | None:
     if isinstance(cell, float):
         return _seconds(cell)
     if isinstance(cell, date):
-        moment = cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return _utc(cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day))
     text = _text(cell).strip()
     is_date = re.fullmatch(r"[0-9]{4}|[0-9]{4}-[0-9]{2}|[0-9]{8}", text)
     if not is_date and (number := _number(text)) is not None:
@@ -303,7 +306,11 @@ def _time(cell: object) -> float | None:
             f"time {text!r} is neither UTC seconds nor a date such as 2024-05-31 or 2024-05-31T12:00:00Z. "
             "Correct it, leave it empty, or leave the column out: --column time="
         ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return _utc(moment)
+
+
+def _utc(moment: datetime) -> float:
+    return _seconds((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _number(text: str) -> float | None:
