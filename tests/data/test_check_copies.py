@@ -157,8 +157,44 @@ def test_pictures_much_alike_across_identities_and_splits(root: Path) -> None:
 
 def test_pictures_much_alike_within_an_identity_are_as_they_should_be(root: Path) -> None:
     assert found(root, train=(record(root, "a.png"), record(root, "a3.jpg"))) == {}
-    assert found(root, query=(record(root, "a.png"),), gallery=(record(root, "a3.jpg"),)) == {}
+    test = tuple(record(root, name, split="test") for name in ("a.png", "a3.jpg"))
+    assert found(root, query=test, gallery=test) == {}
     assert found(root, train=(record(root, "a.png"), record(root, "a3.jpg", None))) == {}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "query", "gallery", "is_found"),
+    [
+        ("any-camera", ("1", "x"), ("1", "x"), True),
+        ("any-camera", ("1", "x"), ("2", "x"), True),
+        ("cross-camera", ("1", "x"), ("1", "x"), False),
+        ("cross-camera", ("1", "x"), ("2", "x"), True),
+        ("cross-camera", ("1", "x"), ("1", "y"), True),
+        ("cross-camera", ("1", None), ("1", None), True),
+        ("cross-camera", ("1", "x"), (None, "x"), True),  # a distractor
+        ("text", ("1", None), ("1", None), False),
+    ],
+)
+def test_a_query_and_its_near_copy(
+    root: Path,
+    protocol: str,
+    query: tuple[str | None, str | None],
+    gallery: tuple[str | None, str | None],
+    is_found: bool,
+) -> None:
+    sides = {"query": (record(root, "a.png", *query),), "gallery": (record(root, "a3.jpg", *gallery),)}
+    finding = found(root, protocol, **sides).get("pictures much like one of another half of the test")
+    assert (finding is not None) == is_found
+    if finding:
+        told = f"a.png ({query[0]}, test) ~ a3.jpg ({gallery[0] or 'no identity'}, test)"
+        assert (finding.severity, finding.count, finding.examples) == ("note", 2, (told,))
+        assert finding.advice.startswith("A query meets nearly itself in the gallery")
+
+
+def test_two_boxes_of_one_file_in_query_and_gallery(root: Path) -> None:
+    """The query's own file is left out by every protocol, whichever of its boxes."""
+    sides = {"query": (record(root, "a.png"),), "gallery": (record(root, "a.png", box=(0.0, 0.0, 60.0, 89.0)),)}
+    assert found(root, **sides) == {}
 
 
 def test_many_alike_are_counted_once_each_and_five_pairs_named(root: Path) -> None:

@@ -42,7 +42,7 @@ def check_copies(files: Mapping[Path, File], splits: Splits) -> Iterator[Finding
         groups[one.look.digest].append(one)
     copies = [group for group in groups.values() if len(group) > 1]
     yield from _equal(copies, splits)
-    yield from _similar(list(shown.values()), splits.root)
+    yield from _similar(list(shown.values()), splits)
 
 
 def _equal(copies: Sequence[Sequence[_Shown]], splits: Splits) -> Iterator[Finding]:
@@ -105,24 +105,21 @@ def _repeated(group: Sequence[_Shown]) -> Iterator[Pair]:
             yield one, earlier
 
 
-def _similar(shown: Sequence[_Shown], root: Path) -> Iterator[Finding]:
-    """Records whose pictures are not equal but look the same, across identities and across splits."""
+def _similar(shown: Sequence[_Shown], splits: Splits) -> Iterator[Finding]:
+    """Records whose pictures are not equal but look the same, across identities, splits, and query and gallery."""
     identity = _numbers([one.record.identity for one in shown])
     side = _numbers([one.side or None for one in shown])
     digest = _numbers([one.look.digest for one in shown])
-    flagged = {name: np.zeros(len(shown), dtype=bool) for name in ("identities", "splits")}
-    examples: dict[str, list[str]] = {name: [] for name in flagged}
+    crosses = {"identity": _differ(identity), "split": _differ(side), "half of the test": _meet(shown, splits)}
+    flagged = {name: np.zeros(len(shown), dtype=bool) for name in crosses}
+    examples: dict[str, list[str]] = {name: [] for name in crosses}
 
     def cases(a: Rows, b: Rows) -> dict[str, Mask]:
         """Which pairs cross a line, and are news for one of the two."""
-        return {
-            name: (line[a] != line[b]) & (line[a] >= 0) & (line[b] >= 0) & ~(flagged[name][a] & flagged[name][b])
-            for name, line in (("identities", identity), ("splits", side))
-        }
+        return {name: line(a, b) & ~(flagged[name][a] & flagged[name][b]) for name, line in crosses.items()}
 
     def wanted(a: Rows, b: Rows) -> Mask:
-        crossing = cases(a, b)
-        is_news: Mask = (digest[a] != digest[b]) & (crossing["identities"] | crossing["splits"])
+        is_news: Mask = (digest[a] != digest[b]) & np.logical_or.reduce(list(cases(a, b).values()))
         return is_news
 
     for a, b in similar([one.look for one in shown], wanted):
@@ -130,16 +127,45 @@ def _similar(shown: Sequence[_Shown], root: Path) -> Iterator[Finding]:
             flagged[name][a[mask]] = flagged[name][b[mask]] = True
             room = N_EXAMPLES - len(examples[name])
             examples[name] += [
-                _named(shown[i], shown[j], "~", root) for i, j in zip(a[mask][:room], b[mask][:room], strict=True)
+                _named(shown[i], shown[j], "~", splits.root)
+                for i, j in zip(a[mask][:room], b[mask][:room], strict=True)
             ]
     advice = {
-        "identities": "Look at them: one scene cut or saved twice under two names, or two that only look alike?",
-        "splits": "Look at them: frames of one moment, or one picture saved twice, make a test easier than it seems.",
+        "identity": "Look at them: one scene cut or saved twice under two names, or two that only look alike?",
+        "split": "Look at them: frames of one moment, or one picture saved twice, make a test easier than it seems.",
+        "half of the test": "A query meets nearly itself in the gallery: found first, right or wrong. Look at them, "
+        "and take one of the two out where one picture was saved twice.",
     }
     for name, rows in flagged.items():
         if rows.any():
-            kind = f"pictures much like one of another {'identity' if name == 'identities' else 'split'}"
+            kind = f"pictures much like one of another {name}"
             yield Finding(kind, "note", int(rows.sum()), tuple(examples[name]), advice[name])
+
+
+def _differ(line: Rows) -> Callable[[Rows, Rows], Mask]:
+    """Which pairs have two known values."""
+    return lambda a, b: (line[a] != line[b]) & (line[a] >= 0) & (line[b] >= 0)
+
+
+def _meet(shown: Sequence[_Shown], splits: Splits) -> Callable[[Rows, Rows], Mask]:
+    """Which pairs are a query and a gallery picture that evaluation compares.
+
+    Not two that are both query and gallery: there the halves are not cut apart, and the data are as they were taken.
+    """
+    queries, galleries = set(splits.query), set(splits.gallery)
+    query = np.array([one.record in queries for one in shown], dtype=bool)
+    gallery = np.array([one.record in galleries for one in shown], dtype=bool)
+    path = _numbers([one.record.path for one in shown])
+    identity = _numbers([one.record.identity for one in shown])
+    camera = _numbers([one.record.camera if splits.protocol == "cross-camera" else None for one in shown])
+
+    def meet(a: Rows, b: Rows) -> Mask:
+        both = (query & gallery)[a] & (query & gallery)[b]
+        same_camera = (identity[a] == identity[b]) & (camera[a] == camera[b]) & (camera[a] >= 0)
+        found: Mask = (query[a] & gallery[b] | gallery[a] & query[b]) & ~both & (path[a] != path[b]) & ~same_camera
+        return found if splits.protocol != "text" else np.zeros_like(found)  # words do not meet pictures by pixels
+
+    return meet
 
 
 def _numbers(names: Sequence[Hashable]) -> Rows:
