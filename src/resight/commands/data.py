@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from resight.commands.arguments import DataArguments, print_json, progress_bar, say
+from resight.errors import ConfigError
 
 if TYPE_CHECKING:
     from resight.data.check import Count, Finding
@@ -90,7 +91,7 @@ class SplitCommand:
 
     data: DataArguments
     out: Path
-    """CSV to write; its paths are relative to its folder where the pictures lie below it."""
+    """CSV to write, not the one of --data; its paths are relative to its folder where the pictures lie below it."""
     by: Literal["identity", "camera", "day"] = "identity"
     """identity: each test identity gives queries from each of its cameras. camera, day: half of the cameras or days
     give the queries, the others the gallery."""
@@ -103,32 +104,46 @@ class SplitCommand:
     seed: int = 0
     """Of the draw; the order of the records does not matter."""
     json: bool = False
-    """Print the counts as JSON."""
+    """Print the counts and the notes as JSON."""
 
 
 def split(arguments: SplitCommand) -> int:
     from resight.data import check, index
+    from resight.data.cut import cut_notes
     from resight.data.dataset import all_records
 
+    _refuse_out(arguments.out, arguments.data.data)
     splits = arguments.data.read()
+    records = all_records(splits)
     cut = index.split(
-        all_records(splits),
+        records,
         by=arguments.by,
         seed=arguments.seed,
         test=arguments.test,
         validation=arguments.validation,
         n_queries=arguments.queries,
     )
+    notes = [*splits.notes, *cut_notes(records, cut, arguments.by)]
+    if splits.benchmark:
+        notes.append(f"{splits.name}'s published split is left: results do not compare with published ones")
     index.write_index(cut, arguments.out)
-    for note in splits.notes:
+    for note in notes:
         say(f"note: {note}")
     counts = check.counts(index.read(arguments.out))
     if arguments.json:
-        print_json({role: asdict(count) for role, count in counts.items()})
+        print_json({role: asdict(count) for role, count in counts.items()} | {"notes": notes})
     else:
         _show_counts(counts)
         print(f"written to {arguments.out}")
     return 0
+
+
+def _refuse_out(out: Path, data: Path) -> None:
+    """Raise ConfigError where the cut would not be read again, or would take the place of what it is cut from."""
+    if out.suffix.lower() != ".csv":
+        raise ConfigError(f"--out {out}: a CSV is written. Give a name that ends in .csv.")
+    if out.exists() and data.exists() and out.samefile(data):
+        raise ConfigError(f"--out {out}: is the table of --data. Give another name, so that it is kept.")
 
 
 @dataclass(frozen=True, slots=True)
