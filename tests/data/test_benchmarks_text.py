@@ -229,6 +229,8 @@ def test_several_published_files(tmp_path: Path) -> None:
         ([row("1.png", None)], r"record 1: id is None, not a number or text. It holds: file_path, id, captions, "),
         ([row("1.png", True)], r"record 1: id is True, not a number or text."),
         ([row("1.png", " ")], r"record 1: id is ' ', not a number or text."),
+        ([row("1.png", float("nan"))], r"record 1: id is nan, not a number or text."),
+        ([row("1.png", float("-inf"))], r"record 1: id is -inf, not a number or text."),
         ([row("1.png", 1), row("2.png", 1, None)], r"record 2: split is None. Give train, val or test."),
         ([row("1.png", 1, captions=[1])], r"record 1: captions are \[1\], not a list of texts. Correct them."),
         ([row("1.png", 1, captions=None)], r"record 1: captions are None, not a list of texts."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_own_name_goes_before_synonyms_and_unread_columns_are_named(tmp_path: Pa
 
 
 def test_split_names(tmp_path: Path) -> None:
-    names = ["Train", "training", "VAL", "valid", "validation", "dev", "query", "gallery", "test", ""]
+    names = ["Train", "training", "VAL", "valid", "validation", "dev", "query", "database", "test", ""]
     splits = read_text(tmp_path, "path,split\n" + "".join(f"{place}.jpg,{name}\n" for place, name in enumerate(names)))
     roles = [len(part) for part in (splits.train, splits.validation, splits.query, splits.gallery, splits.unassigned)]
     assert roles == [2, 4, 2, 2, 1]
@@ -287,6 +288,7 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "index.csv: is empty. Give a table with a header"),
+        ("\n \n\n", "index.csv: is empty. Give a table with a header"),
         ("path,identity\n\n", "index.csv: has no row below its header. Add a row for each picture."),
         ("a,b\n1,2\n", "no column holds the pictures' paths. It has: a, b. Name one: --column path=NAME"),
         ("path,id,id\n1.jpg,1,2\n", "two columns are named 'id'. Rename one."),
@@ -328,9 +330,29 @@ def test_text_that_is_not_utf8(tmp_path: Path) -> None:
         read_text(tmp_path, "path\nmünchen.jpg\n".encode("latin-1"))
 
 
-def test_a_field_too_long_for_a_table(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be read as a table \(.*\). Save it again as CSV."):
-        read_text(tmp_path, f"path,caption\n1.jpg,{'x' * 200_000}\n")
+def test_a_long_cell_is_read_and_the_reader_s_limit_put_back(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    (record,) = every(read_text(tmp_path, f"path,caption\n1.jpg,{'x' * 200_000}\n"))
+    assert record.captions == ("x" * 200_000,)
+    assert csv.field_size_limit() == limit
+
+
+def test_a_table_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "index.csv").touch()
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DataError, match=r"cannot be read as a table \(.*denied.*\). Save it again as CSV."):
+        read(tmp_path / "index.csv")
+
+
+def test_columns_that_differ_by_case(tmp_path: Path) -> None:
+    (record,) = every(read_text(tmp_path, "Path,path,Label,LABEL\nx.jpg,1.jpg,a,b\n", identity="LABEL"))
+    assert (record.path.name, record.identity) == ("1.jpg", "b")
+    message = r"index.csv: Label and LABEL are one name in two spellings. Name one: --column identity=…"
+    with pytest.raises(DataError, match=message):
+        read_text(tmp_path, "path,Label,LABEL\n1.jpg,a,b\n")
 
 
 def test_parquet_that_is_none(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,8 @@ def _picture_folder(root: Path, paths: Sequence[str]) -> tuple[Path, list[str]]:
 
 def _identity(row: Mapping[str, Any]) -> str:
     value = row.get("id")
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or str(value).strip() == "":
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number and not (isinstance(value, str) and value.strip()):
         raise ValueError(f"id is {value!r}, not a number or text. It holds: {', '.join(row)}.")
     text = str(value).strip()
     return str(int(text.partition(".")[0])) if re.fullmatch(r"-?[0-9]+(\.0+)?", text) else text

@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -48,6 +49,8 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "is_query": ("is_query",),
     "is_gallery": ("is_gallery",),
 }
+# AnimalCLEF's word for the gallery, as wildlife-datasets passes it on; a folder of that name may be anything
+SPLITS: Final[Mapping[str, Role]] = {**SPLIT_NAMES, "database": "gallery"}
 BOX: Final = ("x1", "y1", "x2", "y2")
 YEAR_1: Final = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 YEAR_10000: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp() + 86_400
@@ -99,7 +102,9 @@ def read_table(path: Path, columns: Mapping[str, str]) -> Reading:
 
 
 def _read_csv(path: Path) -> _Table:
+    limit = csv.field_size_limit()
     try:
+        csv.field_size_limit(max(limit, path.stat().st_size))  # the whole process's, so it is put back below
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             file.seek(0)
@@ -110,7 +115,9 @@ def _read_csv(path: Path) -> _Table:
         raise DataError(f"{path}: is not UTF-8 text ({error}). Save it again as UTF-8.") from error
     except (OSError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a table ({error}). Save it again as CSV.") from error
-    if not rows:
+    finally:
+        csv.field_size_limit(limit)
+    if not any(rows):
         raise DataError(f"{path}: is empty. Give a table with a header and a row for each picture.")
     header = [name.strip() for name in rows[0]]
     for number, row in enumerate(rows[1:], 2):
@@ -159,11 +166,18 @@ def _choose(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> di
             raise DataError(f"{path}: has no column {column!r}{_closest(column, header)}. It has: {', '.join(header)}.")
         if column:
             chosen[name] = column
-    free = {re.sub(r"[ -]", "_", column.lower()): column for column in header if column not in chosen.values()}
+    free: defaultdict[str, list[str]] = defaultdict(list)
+    for column in header:
+        if column not in chosen.values():
+            free[re.sub(r"[ -]", "_", column.lower())].append(column)
     for name, synonyms in COLUMNS.items():
-        found = next((free[synonym] for synonym in synonyms if synonym in free), None)
-        if name not in columns and found is not None:
-            chosen[name] = found
+        synonym = next((synonym for synonym in synonyms if synonym in free), None)
+        if name in columns or synonym is None:
+            continue
+        alike = free[synonym]
+        if len(alike) > 1 and synonym not in alike:
+            raise DataError(f"{path}: {' and '.join(alike)} are one name in two spellings. Name one: --column {name}=…")
+        chosen[name] = synonym if synonym in alike else alike[0]
     if "path" not in chosen:
         raise DataError(
             f"{path}: no column holds the pictures' paths. It has: {', '.join(header)}. Name one: --column path=NAME"
@@ -229,9 +243,9 @@ def _record(folder: Path, cells: Mapping[str, Any]) -> Record:
 
 def _role(cells: Mapping[str, Any]) -> Role:
     text = _text(cells.get("split")).strip().lower()
-    if text and text not in SPLIT_NAMES:
-        raise ValueError(f"split {text!r} is none of {', '.join(SPLIT_NAMES)}. Correct it, or leave it empty.")
-    role = SPLIT_NAMES.get(text, "")
+    if text and text not in SPLITS:
+        raise ValueError(f"split {text!r} is none of {', '.join(SPLITS)}. Correct it, or leave it empty.")
+    role = SPLITS.get(text, "")
     query, gallery = (_flag(name, cells.get(name)) for name in ("is_query", "is_gallery"))
     if not query and not gallery:
         return role
