@@ -452,3 +452,23 @@ def test_vehicleid_with_parts_missing(touch: Touch) -> None:
     (root / "train_test_split" / "train_list.txt").unlink()
     with pytest.raises(DataError, match=r"VehicleID_V1.0: train_test_split/train_list.txt missing. Expected: image/"):
         read(root)
+
+
+# --- beside it -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "told"),
+    [
+        ("proj", None, "Market alone is read; folders beside it left out: crops"),
+        ("proj/deep", "market1501", "more/Market alone is read; folders beside it left out: more/x, other"),
+        ("proj/Market", None, ""),
+    ],
+)
+def test_folders_beside_a_benchmark_are_named(touch: Touch, place: str, name: str | None, told: str) -> None:
+    inside = "Market" if place == "proj" else "more/Market" if place == "proj/deep" else ""
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        touch(place, f"{inside}/{folder}/0001_c1s1_000001_00.jpg".lstrip("/"))
+    root = touch(place, *(["crops/1.jpg"] if place == "proj" else ["more/x/1.jpg", "other/1.jpg"] if inside else []))
+    notes = [note for note in read(root, benchmark=name).notes if "alone is read" in note]
+    assert notes == ([told] if told else [])

@@ -221,3 +221,21 @@ def test_counts() -> None:
         "gallery": Count(identities=2, pictures=3, cameras=2, captions=2),
     }
     assert counts(Splits("", Path("/"), "text", unassigned=train[:1])) == {"unassigned": Count(1, 1, 1, 2)}
+
+
+def test_names_reach_no_terminal_raw(tmp_path: Path) -> None:
+    names = ["a\n\x1b[2J.jpg", "b\u202egpj.jpg", "\udcff.jpg", "می\u200cخواهم.jpg"]
+    found = check(labelled(tmp_path, names), workers=1)
+    assert next(finding for finding in found if finding.kind == "missing files").advice.startswith(
+        r"The first is a\n\x1b[2J.jpg. "
+    )
+    records = [Record(tmp_path / name, identity="x\ry", camera="1") for name in names]
+    found = check(Splits("", tmp_path, "any-camera", train=tuple(records), unassigned=tuple(records)), workers=1)
+    examples = {finding.kind: finding.examples for finding in found}
+    assert examples["pictures without split"] == (
+        r"a\n\x1b[2J.jpg",
+        r"b\u202egpj.jpg",
+        r"\udcff.jpg",
+        "می\u200cخواهم.jpg",
+    )
+    assert examples["identities seen by one camera only"] == (r"x\ry",)

@@ -163,6 +163,29 @@ def test_a_broken_link_to_a_picture_is_kept(touch: Touch) -> None:
     assert [record.path.name for record in read(root).unassigned] == ["1.jpg", "2.jpg"]
 
 
+def test_links_that_leave_the_folder_are_told(touch: Touch) -> None:
+    root = touch("elsewhere/1.jpg", "elsewhere/2.jpg", "set/a/1.jpg").joinpath("set")
+    (root / "b").symlink_to(root.parent / "elsewhere", target_is_directory=True)
+    (root / "a" / "3.jpg").symlink_to(root.parent / "elsewhere" / "1.jpg")
+    (root / "a" / "4.jpg").symlink_to(root / "a" / "1.jpg")
+    (root.parent / "way").symlink_to(root, target_is_directory=True)
+    for given in (root, root.parent / "way"):  # a root that is a link itself holds what it leads to
+        assert f"3 pictures lie outside {given.name} by a link (a/3.jpg)" in read(given).notes
+    (root / "index.csv").write_text(f"path\na/1.jpg\nb/2.jpg\n{root.parent / 'elsewhere/1.jpg'}\n")
+    assert "1 pictures lie outside set by a link (b/2.jpg)" in read(root / "index.csv").notes
+
+
+def test_links_within_the_folder_are_not(touch: Touch) -> None:
+    root = touch("a/1.jpg")
+    (root / "a" / "2.jpg").symlink_to("1.jpg")
+    assert not any("by a link" in note for note in read(root).notes)
+
+
+def test_notes_show_no_control_characters(touch: Touch) -> None:
+    root = touch("a/1.jpg", "a/\x1b[31mred\n.txt")
+    assert r"(a/\x1b[31mred\n.txt)" in " ".join(read(root).notes)
+
+
 def test_missing_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing: no such file or folder. Check the path."):
         read(tmp_path / "nothing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resight.data.check_captions import check_captions
 from resight.data.check_copies import check_copies
@@ -11,6 +11,7 @@ from resight.data.check_labels import check_labels
 from resight.data.check_pictures import check_files, check_pictures, open_all
 from resight.data.dataset import all_records
 from resight.data.findings import Finding
+from resight.data.records import printable
 from resight.types import Splits
 
 __all__ = ["Count", "Finding", "check", "counts"]
@@ -67,5 +68,9 @@ def check(
         *check_copies(files, splits),
         *check_labels(splits),
         *check_captions(splits, count_tokens),
+    ]
+    findings = [
+        replace(finding, examples=tuple(map(printable, finding.examples)), advice=printable(finding.advice))
+        for finding in findings
     ]
     return sorted(findings, key=lambda finding: finding.severity)  # "fault" comes before "note"

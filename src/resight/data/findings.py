@@ -35,9 +35,8 @@ def found(kind: str, severity: Severity, cases: Sequence[str], advice: str) -> I
 
 
 def place(path: Path, root: Path) -> str:
-    """The path from `root`, or the whole one when it lies elsewhere; a name that is no Unicode gets backslashes."""
-    text = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-    return text.encode("utf-8", "backslashreplace").decode()
+    """The path from `root`, or the whole one when it lies elsewhere."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def picture(record: Record, root: Path) -> str:

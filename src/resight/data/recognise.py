@@ -10,7 +10,7 @@ from typing import Final
 
 from resight.data.benchmarks import BENCHMARKS, JSON_BY_SPLIT, MARKET_MARKS, OWN_FORMS, Benchmark, Counts, Form, find
 from resight.data.folders import list_pictures, sub_folders
-from resight.data.records import Reading, assemble, clean
+from resight.data.records import Reading, assemble, clean, some
 from resight.errors import DataError
 from resight.types import Record, Role, Splits
 
@@ -26,8 +26,27 @@ def read_benchmark(path: Path, name: str | None) -> Splits | None:
     only has such a layout is read as the user's own data, with benchmark None. Records keep the identities' text, but
     where a benchmark numbers its test persons from 0 again they get the prefix "test-". Notes name every split whose
     counts differ from the published ones. Raises DataError for a part that is missing or cannot be read, and when
-    several data sets lie in `path`.
+    several data sets lie in `path`. A note names the folders beside the root that are not read.
     """
+    splits = _read_benchmark(path, name)
+    return splits and replace(splits, notes=(*splits.notes, *_beside(path, splits.root)))
+
+
+def _beside(path: Path, root: Path) -> list[str]:
+    """A note of the folders in `path` that hold nothing of the root in it."""
+    if root == path:
+        return []
+    others = [
+        (parent / name).relative_to(path).as_posix()
+        for child in (root, *root.parents)
+        if (parent := child.parent).is_relative_to(path)
+        for name in sub_folders(parent)
+        if name != child.name
+    ]
+    return [f"{root.relative_to(path)} alone is read; folders beside it left out: {some(others)}"] if others else []
+
+
+def _read_benchmark(path: Path, name: str | None) -> Splits | None:
     if name is not None:
         benchmark = find(name)
         root, form = _place_of(path, benchmark)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +28,10 @@ SPLIT_NAMES: Final[Mapping[str, Role]] = {
     "test": "test",
     "testing": "test",
 }
+
+
+# C0 and C1, line and paragraph separators, what turns the direction of writing, and halves of surrogate pairs
+CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,7 @@ def assemble(
     """
     if not reading.records:
         raise DataError(f"{root}: no picture is left to read. Give a folder or table with pictures.")
-    notes = list(reading.notes)
+    notes = [*reading.notes, *_link_notes(reading.records, root)]
     if protocol is None:
         n_unknown = sum(record.camera is None for record in reading.records)
         protocol = "any-camera" if n_unknown == len(reading.records) else "cross-camera"
@@ -126,8 +132,34 @@ def assemble(
         query=tuple(of["query"]),
         gallery=tuple(of["gallery"]),
         unassigned=tuple(of[""]),
-        notes=tuple(notes),
+        notes=tuple(map(printable, notes)),
     )
+
+
+def _link_notes(records: Iterable[Record], root: Path) -> list[str]:
+    """How many pictures are named below the root but lie elsewhere, by a link to them or to a folder above them."""
+    home = os.path.realpath(root)
+
+    def leaves(place: str) -> bool:
+        return not f"{os.path.realpath(place)}{os.sep}".startswith(os.path.join(home, ""))
+
+    folder_leaves = functools.cache(leaves)
+    start = os.path.join(root, "")
+    below = dict.fromkeys(place for record in records if (place := str(record.path)).startswith(start))
+    away = [
+        place for place in below if folder_leaves(os.path.dirname(place)) or (os.path.islink(place) and leaves(place))
+    ]
+    if not away:
+        return []
+    return [f"{len(away):,} pictures lie outside {root.name} by a link ({os.path.relpath(away[0], root)})"]
+
+
+def printable(text: str) -> str:
+    """The text with a backslash form of what a terminal would obey, as new lines and escapes in names, or cannot show.
+
+    Marks that join letters or keep them apart stay: scripts are written with them.
+    """
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def some(items: Sequence[str], n: int = 3) -> str:
