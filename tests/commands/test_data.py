@@ -1,4 +1,4 @@
-"""`resight data split`: what it tells, and what it refuses before anything is written."""
+"""`resight data split`: what it tells, and what it refuses before anything is written; `resight data list`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,13 @@ def test_the_table_itself_is_kept(table: Path, capsys: pytest.CaptureFixture[str
         assert split(table, out) == 2
         assert "is the table of --data. Give another name, so that it is kept." in capsys.readouterr().err
     assert table.read_bytes() == before
+
+
+def test_the_list_shows_captions_where_there_are_some(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "train 11,003 identities, 34,054 pictures, 68,126 captions; validation" in shown
+    assert "train 751 identities, 12,936 pictures; query" in shown
 
 
 def test_a_benchmark_s_own_split_is_left_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -308,8 +308,22 @@ def test_too_few_identities() -> None:
     message = r"3 validation identities are wanted, but of 2 only 2 have"
     with pytest.raises(DataError, match=message):
         split(pictures(4, [None]), by="identity", seed=0, test=2, validation=3)
-    with pytest.raises(DataError, match=r"1 test identities are wanted, but of 0 only 0 have"):
-        split([Record(Path("/data/1.jpg"))], by="identity", seed=0)
+
+
+@pytest.mark.parametrize("by", ["identity", "camera", "day"])
+def test_no_identity(by: Literal["identity", "camera", "day"]) -> None:
+    message = r"no identity is known, so none can be cut. Name the column that holds them: --column identity=NAME, or"
+    with pytest.raises(DataError, match=message):
+        split([Record(Path("/data/1.jpg"))], by=by, seed=0)
+
+
+def test_one_camera() -> None:
+    message = (
+        r"1 test identities are wanted, but of 4 only 0 have two pictures that may be matched. All pictures are of "
+        r"camera 'x', and a match must come from another. Leave the camera out: --column camera=$"
+    )
+    with pytest.raises(DataError, match=message):
+        split(pictures(4, ["x"]), by="identity", seed=0)
 
 
 @pytest.mark.parametrize("number", [-1, -0.1, 1.5, math.nan, math.inf])

@@ -175,7 +175,9 @@ def list_benchmarks(arguments: ListCommand) -> int:
         for line in benchmark.layout:
             print(f"    {line}")
         published = (
-            f"{role} {c.identities:,} identities, {c.pictures:,} pictures" for role, c in benchmark.published.items()
+            f"{role} {c.identities:,} identities, {c.pictures:,} pictures"
+            + (f", {c.captions:,} captions" if c.captions else "")
+            for role, c in benchmark.published.items()
         )
         print(f"    published: {'; '.join(published)}")
         print(f"    {benchmark.described_at}. {benchmark.availability}\n")

@@ -148,13 +148,19 @@ def split(
         if record.identity is not None:
             members[record.identity].append(record)
     identities = list(relabel(members))
+    if not identities:
+        raise DataError(
+            "no identity is known, so none can be cut. Name the column that holds them: --column identity=NAME, "
+            "or give a folder with one sub-folder an identity."
+        )
     sides = None if by == "identity" else _sides(ordered, by, rng)
+    remedy = _remedy(ordered, by)
     testable = [identity for identity in identities if _can_be_tested(members[identity], by, sides)]
-    tested = _draw(testable, test, "test", len(identities), rng)
+    tested = _draw(testable, test, "test", len(identities), remedy, rng)
     rest = [
         identity for identity in identities if identity not in tested and _can_be_tested(members[identity], by, None)
     ]
-    held_out = _draw(rest, validation, "validation", len(identities) - len(tested), rng)
+    held_out = _draw(rest, validation, "validation", len(identities) - len(tested), remedy, rng)
     cut: list[Record] = []
     for identity in identities:
         if identity in tested:
@@ -200,15 +206,26 @@ def _can_be_tested(records: Sequence[Record], by: str, sides: frozenset[str] | N
     return bool(known & sides) and bool(known - sides)
 
 
+def _remedy(records: Sequence[Record], by: str) -> str:
+    """What to do where too few identities can be tested."""
+    cameras = {record.camera for record in records}
+    if by == "day" or None in cameras or len(cameras) > 1:
+        return "Ask for fewer, or give more pictures."
+    return (
+        f"All pictures are of camera {cameras.pop()!r}, and a match must come from another. "
+        "Leave the camera out: --column camera="
+    )
+
+
 def _draw(
-    identities: Sequence[str], wanted: int | float, what: str, n_all: int, rng: np.random.Generator
+    identities: Sequence[str], wanted: int | float, what: str, n_all: int, remedy: str, rng: np.random.Generator
 ) -> frozenset[str]:
     """So many of the identities, or such a share of them."""
     n = wanted if isinstance(wanted, int) else max(round(wanted * len(identities)), int(wanted > 0))
     if n > len(identities):
         raise DataError(
             f"{n:,} {what} identities are wanted, but of {n_all:,} only {len(identities):,} have two pictures that may "
-            "be matched. Ask for fewer, or give more pictures."
+            f"be matched. {remedy}"
         )
     return frozenset(identities[place] for place in rng.permutation(len(identities))[:n])
 
