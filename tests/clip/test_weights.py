@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from resight.clip import sources
+from resight.clip import formats, sources
 from resight.clip.image import ResNetConfig, ViTConfig, resize_positions
 from resight.clip.model import Clip, ClipConfig, to_openai
 from resight.clip.settings import CLIP_MEAN, CLIP_STD
@@ -57,6 +57,11 @@ def assert_same(ours: Clip, theirs: Clip) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
+
+
+def published(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a TorchScript archive for one of OpenAI's."""
+    monkeypatch.setattr(formats, "OPENAI_ARCHIVES", {hashlib.sha256(path.read_bytes()).hexdigest(): path.name})
 
 
 # --- writers, one for each make of file ---
@@ -115,10 +120,14 @@ WRITERS: dict[str, tuple[str, str, Callable[[State, Path], object]]] = {
 
 @pytest.mark.parametrize("tower", TOWERS)
 @pytest.mark.parametrize("maker", WRITERS)
-def test_every_make_loads_to_the_same_answers(maker: str, tower: str, tmp_path: Path) -> None:
+def test_every_make_loads_to_the_same_answers(
+    maker: str, tower: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, expected_format, write = WRITERS[maker]
     original = small_clip(TOWERS[tower])
     write(to_openai(original.state_dict()), tmp_path / name)
+    if maker == "torchscript":
+        published(tmp_path / name, monkeypatch)
     loaded = load(str(tmp_path / name))
     assert loaded.clip.config == original.config
     assert_same(loaded.clip, original)
@@ -148,13 +157,14 @@ def to_back(state: State, name: str) -> Tensor:
     return state[next(iter(to_openai({name: torch.empty(0)})))]
 
 
-def test_half_precision_archives_become_float32(tmp_path: Path) -> None:
+def test_half_precision_archives_become_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = small_clip(RESNET)
     original.load_state_dict(
         {n: t.half().float() if t.is_floating_point() else t for n, t in original.state_dict().items()}
     )
     halved = {n: t.half() if t.is_floating_point() else t for n, t in to_openai(original.state_dict()).items()}
     write_torchscript(halved, tmp_path / "RN.pt")
+    published(tmp_path / "RN.pt", monkeypatch)
     assert_same(load(str(tmp_path / "RN.pt")).clip, original)
 
 
@@ -617,6 +627,60 @@ def test_a_pickle_of_objects_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+class Evil(nn.Module):
+    """A module that writes a file while its archive is loaded."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.target = target
+        self.training = False
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[str, bool]:
+        return self.target, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]) -> None:
+        self.target = state[0]
+        self.training = state[1]
+        torch.save(torch.zeros(1), self.target)
+
+
+@pytest.mark.parametrize("name", ["clip.pt", "clip.safetensors", "clip.bin", "pytorch_model.bin"])
+def test_a_program_of_another_maker_is_refused_and_not_run(name: str, tmp_path: Path) -> None:
+    path, target = tmp_path / name, tmp_path / "ran"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(Evil(str(target))).save(str(path))
+        torch.jit.load(str(path))
+    assert target.exists(), "the archive is not evil"
+    target.unlink()
+    message = (
+        f"{path}: a TorchScript program, and not one of OpenAI's: loading it could do anything. If it should be "
+        "OpenAI's, fetch it again; else, only if you trust its origin, save its weights alone: "
+        "torch.save(torch.jit.load(FILE).state_dict(), …)."
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        load(str(path))
+    assert not target.exists()
+
+
+def test_the_advice_for_a_program_of_another_maker_works(tmp_path: Path) -> None:
+    original = small_clip(VIT)
+    write_torchscript(to_openai(original.state_dict()), tmp_path / "clip.pt")
+    with pytest.raises(CheckpointError, match="save its weights alone"):
+        load(str(tmp_path / "clip.pt"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.save(torch.jit.load(str(tmp_path / "clip.pt")).state_dict(), tmp_path / "weights.pt")
+    assert_same(load(str(tmp_path / "weights.pt")).clip, original)
+
+
+def test_openai_published_nine_archives() -> None:
+    assert len(formats.OPENAI_ARCHIVES) == 9
+    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in formats.OPENAI_ARCHIVES)
+
+
 @pytest.mark.parametrize("maker", ["torchscript", "state dict", "state dict, old file form", "safetensors"])
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.97])
 def test_a_file_that_is_cut_short_is_refused(maker: str, kept: float, tmp_path: Path) -> None:
@@ -634,13 +698,16 @@ def test_a_file_that_is_cut_short_is_refused(maker: str, kept: float, tmp_path: 
 
 
 @pytest.mark.parametrize("maker", ["torchscript", "state dict"])
-def test_an_archive_that_is_damaged_inside_is_refused(maker: str, tmp_path: Path) -> None:
+def test_an_archive_that_is_damaged_inside_is_refused(
+    maker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, _, write = WRITERS[maker]
     path = tmp_path / name
     write(to_openai(small_clip(VIT).state_dict()), path)
     whole = path.read_bytes()
     entry = whole.index(b"data.pkl")
     path.write_bytes(whole[:entry] + b"\xff" * 400 + whole[entry + 400 :])
+    published(path, monkeypatch)
     with pytest.raises(CheckpointError, match=r"cannot be read as weights \(.+\)\. It may be cut short"):
         load(str(path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 import warnings
@@ -23,12 +24,28 @@ Format = Literal["torchscript", "openai", "open_clip", "transformers", "clip-rei
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """tensors: a CLIP's, in OpenAI's names. extras: what a CLIP-ReID checkpoint holds beside its image tower."""
+    """tensors: a CLIP's, in OpenAI's names. extras: what a CLIP-ReID checkpoint holds beside its image tower.
+    sha256: of the file."""
 
     format: Format
     tensors: dict[str, Tensor]
+    sha256: str
     extras: dict[str, Tensor] = field(default_factory=dict)
 
+
+# sha256 of the archives that OpenAI published, as their own download addresses state it. An archive is a program that
+# runs while it is loaded and may write any file, so no other is.
+OPENAI_ARCHIVES = {
+    "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762": "RN50.pt",
+    "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599": "RN101.pt",
+    "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd": "RN50x4.pt",
+    "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa": "RN50x16.pt",
+    "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c": "RN50x64.pt",
+    "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af": "ViT-B-32.pt",
+    "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f": "ViT-B-16.pt",
+    "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836": "ViT-L-14.pt",
+    "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02": "ViT-L-14-336px.pt",
+}
 
 # What older writers put beside the weights: three numbers of OpenAI's archives, and tables that follow from the sizes.
 _NOT_WEIGHTS = re.compile(r"input_resolution|context_length|vocab_size|(text\.)?attn_mask|.+\.position_ids")
@@ -62,19 +79,26 @@ _TRANSPOSED = ("visual.proj", "text_projection")
 def read(path: Path) -> Checkpoint:
     """The CLIP in a checkpoint file: tensors as stored, on the CPU.
 
-    Reads OpenAI's TorchScript archives, and state dicts (.safetensors, or pickled by torch.save, plain or below
-    state_dict or model, with or without module. before each name) in the names of OpenAI, OpenCLIP, transformers or
-    CLIP-ReID. Of a pickle only tensors are read, nothing in it is run. Raises CheckpointError when the file is
-    damaged, holds other objects, or is no CLIP.
+    Reads the TorchScript archives that OpenAI published, and state dicts (.safetensors, or pickled by torch.save, plain
+    or below state_dict or model, with or without module. before each name) in the names of OpenAI, OpenCLIP,
+    transformers or CLIP-ReID. Of a pickle only tensors are read, nothing in it is run. Raises CheckpointError when the
+    file is damaged, holds other objects or another program, or is no CLIP.
     """
+    sha256 = _sha256(path)
     archive = _is_torchscript(path)
+    if archive and sha256 not in OPENAI_ARCHIVES:
+        raise CheckpointError(
+            f"{path}: a TorchScript program, and not one of OpenAI's: loading it could do anything. If it should be "
+            f"OpenAI's, fetch it again; else, only if you trust its origin, save its weights alone: "
+            f"torch.save(torch.jit.load(FILE).state_dict(), …)."
+        )
     stored = _torchscript(path) if archive else _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     plain = {name.removeprefix("module."): tensor for name, tensor in stored.items()}
     tensors = {name: tensor for name, tensor in plain.items() if not _NOT_WEIGHTS.fullmatch(name)}
     if any(name.startswith("image_encoder.") for name in tensors):
-        return _clip_reid(tensors)
+        return _clip_reid(tensors, sha256)
     if any(name.startswith("vision_model.") for name in tensors):
-        return Checkpoint("transformers", _from_transformers(tensors))
+        return Checkpoint("transformers", _from_transformers(tensors), sha256)
     if "visual.conv1.weight" not in tensors:
         shown = ", ".join(list(tensors)[:3]) or "no tensors"
         raise CheckpointError(
@@ -82,12 +106,21 @@ def read(path: Path) -> Checkpoint:
             f"ConvNeXt cannot be read; choose another checkpoint."
         )
     if any(name.startswith("text.") for name in tensors):
-        return Checkpoint("open_clip", {name.removeprefix("text."): tensor for name, tensor in tensors.items()})
-    return Checkpoint("torchscript" if archive else "openai", tensors)
+        tensors = {name.removeprefix("text."): tensor for name, tensor in tensors.items()}
+        return Checkpoint("open_clip", tensors, sha256)
+    return Checkpoint("torchscript" if archive else "openai", tensors, sha256)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _damaged(path, error) from error
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Told from the archive's listing alone; torch.save writes zip archives too, without code."""
+    """Told from the archive's listing alone; torch.save writes zip archives too, without constants."""
     if not zipfile.is_zipfile(path):
         return False
     try:
@@ -95,7 +128,7 @@ def _is_torchscript(path: Path) -> bool:
             names = archive.namelist()
     except zipfile.BadZipFile as error:
         raise _damaged(path, error) from error
-    return any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names)
+    return any(name.endswith("/constants.pkl") for name in names)
 
 
 def _torchscript(path: Path) -> dict[str, Tensor]:
@@ -150,7 +183,7 @@ def _damaged(path: Path, error: Exception | str) -> CheckpointError:
     return CheckpointError(f"{path}: cannot be read as weights ({reason}). It may be cut short: fetch it again.")
 
 
-def _clip_reid(tensors: dict[str, Tensor]) -> Checkpoint:
+def _clip_reid(tensors: dict[str, Tensor], sha256: str) -> Checkpoint:
     image: dict[str, Tensor] = {}
     extras: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -158,7 +191,7 @@ def _clip_reid(tensors: dict[str, Tensor]) -> Checkpoint:
             extras[name] = tensor
         elif not name.startswith("text_encoder."):
             image[name.replace("image_encoder.", "visual.", 1)] = tensor
-    return Checkpoint("clip-reid", image, extras)
+    return Checkpoint("clip-reid", image, sha256, extras)
 
 
 def _from_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

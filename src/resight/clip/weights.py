@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -164,10 +163,8 @@ def _info(
         notes = ("A released CLIP-ReID checkpoint: its text tower lacks the token table and is left out.",)
     elif settings.activation is None and checkpoint.format != "torchscript":
         notes = ("The file does not state its activation: QuickGELU is assumed, which OpenAI's weights have.",)
-    with found.weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return WeightsInfo(
-        source, checkpoint.format, found.licence, mean, std, interpolation, stored.image_size, digest, notes
+        source, checkpoint.format, found.licence, mean, std, interpolation, stored.image_size, checkpoint.sha256, notes
     )
 
 
