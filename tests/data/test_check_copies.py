@@ -127,6 +127,14 @@ def test_a_distractor_matches_nobody(root: Path) -> None:
     assert found(root, query=(record(root, "a.png", None),), gallery=(record(root, "a2.bmp", None),)) == {}
 
 
+@pytest.mark.parametrize("protocol", ["any-camera", "cross-camera"])
+def test_a_distractor_that_is_a_copy_of_a_query_is_found_first(root: Path, protocol: str) -> None:
+    sides = {"query": (record(root, "a.png", "1", "x"),), "gallery": (record(root, "a2.bmp", None, "x"),)}
+    (finding,) = found(root, protocol, **sides).values()
+    assert (finding.kind, finding.severity) == ("queries with a copy in the gallery", "fault")
+    assert finding.examples == ("a.png (1, test) = a2.bmp (no identity, test)",)
+
+
 def test_a_picture_that_repeats(root: Path) -> None:
     train = (record(root, "a.png"), record(root, "b.png"), record(root, "a2.bmp"), record(root, "a.png", camera="z"))
     (finding,) = found(root, train=train).values()

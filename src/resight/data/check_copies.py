@@ -81,16 +81,22 @@ def _first_two(group: Iterable[_Shown], key: Callable[[_Shown], str | None]) -> 
 def _found_again(
     group: Iterable[_Shown], query: Set[Record], gallery: Set[Record], *, cross_camera: bool
 ) -> Iterator[Pair]:
-    """Each query of the group with a gallery record that evaluation lets it find: another file of its identity."""
-    of_identity: dict[str, list[_Shown]] = defaultdict(list)
+    """Each query of the group with a gallery record that evaluation compares: another file of its identity, or of none.
+
+    Those of another identity are a fault already.
+    """
+    of_identity: dict[str | None, list[_Shown]] = defaultdict(list)
     for one in group:
-        if one.record.identity is not None:
-            of_identity[one.record.identity].append(one)
+        of_identity[one.record.identity].append(one)
+    distractors = of_identity.pop(None, [])
     for same in of_identity.values():
         for a in same:
             camera = a.record.camera if cross_camera else None
-            for b in same:
-                left_out = a.record.path == b.record.path or (camera is not None and camera == b.record.camera)
+            for b in (*same, *distractors):
+                same_camera = (
+                    camera is not None and a.record.identity == b.record.identity and camera == b.record.camera
+                )
+                left_out = a.record.path == b.record.path or same_camera
                 if a.record in query and b.record in gallery and not left_out:
                     yield a, b
                     break
