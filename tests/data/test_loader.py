@@ -170,3 +170,10 @@ def test_a_path_that_is_no_unicode_is_read(records: list[Record], cache: Path | 
 
 def test_batches_are_the_shared_type(records: list[Record]) -> None:
     assert isinstance(next(load(records, SMALL, batch_size=4)), Batch)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for cache in (None, tmp_path / "cache"):
+        with pytest.raises(DataError, match=r"pipe\.jpg"):
+            list(load([Record(tmp_path / "pipe.jpg")], SMALL, batch_size=1, cache=cache))

@@ -92,6 +92,9 @@ class PixelCache:
     def _put(
         self, record: Record, image: NDArray[np.uint8], pixels: Callable[[], _File], decode: Put
     ) -> tuple[_Addition, ...]:
+        if not record.path.is_file():  # a pipe would be waited for
+            decode(record, image)  # says what is wrong with it
+            return ()
         stat = _stat(record.path)
         shortcut = _name(str(record.path), stat, record.box)
         if self._read(shortcut, image, pixels):

@@ -35,10 +35,11 @@ def load(
 ) -> Iterator[Batch]:
     """Batches of the records' pictures, resized, in the given order; the last may be smaller.
 
-    cache: folder for decoded pictures, such as environment.default_cache(); None decodes every time, which is best for
-    pictures that are needed once. workers: threads that prepare batches. order: rows of `records`, each as often as it shall
-    come; None is each once. on_error: called, in order and in the consumer's thread, for each picture that cannot be
-    read and that its batch therefore lacks (Batch.rows says who is there); None raises the error instead.
+    cache: folder for decoded pictures, such as environment.default_cache(); None decodes every time, which is best
+    for pictures that are needed once. workers: threads that prepare batches. order: rows of `records`, each as
+    often as it shall come; None is each once. on_error: called, in order and in the consumer's thread, for each
+    picture that cannot be read and that its batch therefore lacks (Batch.rows says who is there); None raises the
+    error instead.
     Raises DataError for an unreadable picture or an unusable cache, ConfigError where a number is below 1.
     """
     for name, value in (("batch_size", batch_size), ("workers", workers)):
