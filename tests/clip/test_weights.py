@@ -302,6 +302,43 @@ def test_released_model_at_another_size_is_resized_from_its_own(tmp_path: Path) 
     assert torch.equal(loaded.clip.state_dict()["image.positional_embedding"], expected)
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "wanted"),
+    [((256, 256), 16, (512, 128)), ((256, 128), 16, (128, 256)), ((256, 128), 12, (128, 256))],
+)
+def test_a_wanted_size_with_as_many_places_does_not_keep_the_released_grid(
+    size: tuple[int, int], stride: int, wanted: tuple[int, int], tmp_path: Path
+) -> None:
+    original = small_clip(replace(VIT, image_size=size, stride=stride), None)
+    torch.save(clip_reid_names(original, 128), tmp_path / "reid.pth")
+    loaded = load(str(tmp_path / "reid.pth"), image_size=wanted, stride=stride)
+    assert loaded.info.image_size == size
+    table = original.state_dict()["image.positional_embedding"]
+    image, old = loaded.clip.config.image, original.config.image
+    assert image.grid != old.grid
+    expected = resize_positions(table, old_grid=old.grid, new_grid=image.grid)
+    assert torch.equal(loaded.clip.state_dict()["image.positional_embedding"], expected)
+    assert loaded.info.notes[1:] == (
+        f"Its position embeddings are taken for pictures of {size[0]}×{size[1]} pixels (height × width) at stride "
+        f"{stride}, which is usual, and not of {wanted[0]}×{wanted[1]} pixels (height × width) at stride {stride}, "
+        f"where there are as many.",
+    )
+
+
+def test_another_stride_with_as_many_places_is_noted_too(tmp_path: Path) -> None:
+    original = small_clip(replace(VIT, image_size=(256, 128), stride=12), None)
+    torch.save(clip_reid_names(original, 128), tmp_path / "reid.pth")
+    loaded = load(str(tmp_path / "reid.pth"), image_size=(336, 160))
+    assert loaded.clip.config.image == replace(VIT, image_size=(336, 160), stride=12)
+    assert "stride 12, which is usual, and not of 336×160 pixels (height × width) at stride 16" in loaded.info.notes[1]
+
+
+@pytest.mark.parametrize("wanted", [(256, 128), (260, 130), (384, 128)])
+def test_nothing_is_noted_where_there_is_no_doubt(wanted: tuple[int, int], tmp_path: Path) -> None:
+    torch.save(clip_reid_names(small_clip(replace(VIT, image_size=(256, 128)), None), 128), tmp_path / "reid.pth")
+    assert len(load(str(tmp_path / "reid.pth"), image_size=wanted).info.notes) == 1
+
+
 # --- grids ---
 
 
@@ -354,6 +391,10 @@ def test_a_fine_tuned_table_of_a_usual_size_is_recognised(tmp_path: Path) -> Non
     loaded = load(str(tmp_path / "irra.pth"))
     assert loaded.clip.config == original.config
     assert_same(loaded.clip, original)
+    wider = load(str(tmp_path / "irra.pth"), image_size=(256, 192))
+    table = resize_positions(original.state_dict()["image.positional_embedding"], old_grid=(24, 8), new_grid=(16, 12))
+    assert torch.equal(wider.clip.state_dict()["image.positional_embedding"], table)
+    assert "taken for pictures of 384×128" in wider.info.notes[-1]
 
 
 # --- what the weights do not tell ---

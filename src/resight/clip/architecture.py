@@ -19,30 +19,33 @@ Size = tuple[int, int]
 Tensors = Mapping[str, Tensor]
 
 # Height, width of the pictures that published re-identification models were trained on; a position table that is not
-# square was made for one of them. Their numbers of places all differ, so the number tells the size.
+# square was most likely made for one of them. Their numbers of places all differ, so the number tells the size.
 _USUAL_SIZES: tuple[Size, ...] = ((256, 128), (256, 256), (384, 128), (224, 224))
 _TEXT_NAMES = ("token_embedding.", "transformer.", "positional_embedding", "ln_final.", "text_projection")
 
 
 def image_as_stored(
     path: Path, tensors: Tensors, settings: Settings, *, resized: bool, image_size: Size | None, stride: int | None
-) -> ViTConfig | ResNetConfig:
-    """The image tower that the position table was made for.
+) -> tuple[ViTConfig | ResNetConfig, ...]:
+    """The image towers that the position table may be for, the likeliest first; their grids or strides differ.
 
     A table is square and at the patch's own stride, unless `settings` states a size. A table that is not square, or
-    was resized (as in a released re-identification model), is for image_size and stride if these give as many places,
-    else for the usual size that does. Raises CheckpointError when sizes cannot be told.
+    was resized (as in a released re-identification model), is for the usual size that gives as many places, else for
+    image_size and stride if these do. Raises CheckpointError when sizes cannot be told.
     """
     read = _resnet if "visual.layer1.0.conv1.weight" in tensors else _vit
     tower = read(path, tensors, settings)
     n_places = len(tensors[positions_of(tower)]) - 1
+    fitting: dict[tuple[Size, int], ViTConfig | ResNetConfig] = {}
     for size, step in _candidates(tower, n_places, settings.image_size, resized, image_size, stride):
         try:
             config = _at(tower, size, step)
         except ValueError:  # smaller than a patch
             continue
         if prod(config.grid) == n_places:
-            return config
+            fitting.setdefault((config.grid, step), config)
+    if fitting:
+        return tuple(fitting.values())
     if settings.image_size is None:
         raise CheckpointError(
             f"{path}: its {n_places} position embeddings fit no usual picture size. Say the size (height, width) "
@@ -59,7 +62,7 @@ def image_as_wanted(
 ) -> ViTConfig | ResNetConfig:
     """The same tower at another picture size and stride; None keeps. Raises ConfigError when there is none."""
     try:
-        return _at(stored, image_size or stored.image_size, _stride_of(stored) if stride is None else stride)
+        return _at(stored, image_size or stored.image_size, stride_of(stored) if stride is None else stride)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}. Choose another size or stride.") from error
 
@@ -84,6 +87,11 @@ def text_as_stored(path: Path, tensors: Tensors, settings: Settings, *, output: 
 def positions_of(config: ViTConfig | ResNetConfig) -> str:
     """The name of the image tower's position table."""
     return "visual.positional_embedding" if isinstance(config, ViTConfig) else "visual.attnpool.positional_embedding"
+
+
+def stride_of(config: ViTConfig | ResNetConfig) -> int:
+    """Pixels from place to place of the grid."""
+    return config.stride if isinstance(config, ViTConfig) else 16 * config.last_stride
 
 
 def heads_of(source: Path | str, tower: str, width: int, stated: int | None) -> int:
@@ -142,10 +150,6 @@ def _at(config: ViTConfig | ResNetConfig, size: Size, stride: int) -> ViTConfig 
     return replace(config, image_size=size, last_stride=1 if stride == 16 else 2)
 
 
-def _stride_of(config: ViTConfig | ResNetConfig) -> int:
-    return config.stride if isinstance(config, ViTConfig) else 16 * config.last_stride
-
-
 def _strides(tower: ViTConfig | ResNetConfig, resized: bool) -> tuple[int, ...]:
     """Strides that published towers have, the likeliest first."""
     if isinstance(tower, ViTConfig):
@@ -166,15 +170,17 @@ def _candidates(
     if stated is not None:
         yield stated, strides[0]
         return
-    if not resized:
-        side = isqrt(n_places) * strides[0]
-        yield (side, side), strides[0]
-    if image_size is not None:
-        for step in strides if stride is None else (stride,):
-            yield image_size, step
+    side = isqrt(n_places)
+    if not resized and side * side == n_places:
+        yield (side * strides[0], side * strides[0]), strides[0]
+        return
     for size in _USUAL_SIZES:
         for step in strides:
             yield size, step
+    # Last: the wanted size may have as many places by chance, and the table would keep its grid unseen.
+    if image_size is not None:
+        for step in strides if stride is None else (stride,):
+            yield image_size, step
 
 
 def _count(tensors: Tensors, pattern: str) -> int:

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from resight.clip import formats, sources
-from resight.clip.architecture import heads_of, image_as_stored, image_as_wanted, positions_of, text_as_stored
+from resight.clip.architecture import (
+    heads_of,
+    image_as_stored,
+    image_as_wanted,
+    positions_of,
+    stride_of,
+    text_as_stored,
+)
 from resight.clip.formats import Checkpoint, Format
 from resight.clip.image import ResNetConfig, ViTConfig, resize_positions
 from resight.clip.model import Clip, ClipConfig, from_openai, to_openai
@@ -88,7 +95,9 @@ def load(
     checkpoint = formats.read(found.weights)
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if with_text or name.startswith("visual.")}
     resized = checkpoint.format == "clip-reid"
-    stored = image_as_stored(found.weights, tensors, settings, resized=resized, image_size=image_size, stride=stride)
+    stored, *others = image_as_stored(
+        found.weights, tensors, settings, resized=resized, image_size=image_size, stride=stride
+    )
     wanted = image_as_wanted(source, stored, image_size=image_size, stride=stride)
     if wanted.grid != stored.grid:
         table = positions_of(stored)
@@ -97,7 +106,7 @@ def load(
     if text is None:
         tensors.pop("logit_scale", None)
     clip = _filled(found.weights, ClipConfig(wanted, text), tensors)
-    return Loaded(clip.eval(), _info(source, found, checkpoint, settings, stored), checkpoint.extras)
+    return Loaded(clip.eval(), _info(source, found, checkpoint, settings, stored, others), checkpoint.extras)
 
 
 def _filled(path: Path, config: ClipConfig, tensors: Mapping[str, Tensor]) -> Clip:
@@ -153,7 +162,12 @@ def _described(config: ClipConfig) -> str:
 
 
 def _info(
-    source: str, found: Found, checkpoint: Checkpoint, settings: Settings, stored: ViTConfig | ResNetConfig
+    source: str,
+    found: Found,
+    checkpoint: Checkpoint,
+    settings: Settings,
+    stored: ViTConfig | ResNetConfig,
+    others: Sequence[ViTConfig | ResNetConfig],
 ) -> WeightsInfo:
     mean, std, interpolation = settings.mean, settings.std, settings.interpolation
     notes: tuple[str, ...] = ()
@@ -163,9 +177,19 @@ def _info(
         notes = ("A released CLIP-ReID checkpoint: its text tower lacks the token table and is left out.",)
     elif settings.activation is None and checkpoint.format != "torchscript":
         notes = ("The file does not state its activation: QuickGELU is assumed, which OpenAI's weights have.",)
+    notes += tuple(
+        f"Its position embeddings are taken for pictures of {_pictures(stored)}, which is usual, and not of "
+        f"{_pictures(other)}, where there are as many."
+        for other in others
+    )
     return WeightsInfo(
         source, checkpoint.format, found.licence, mean, std, interpolation, stored.image_size, checkpoint.sha256, notes
     )
+
+
+def _pictures(config: ViTConfig | ResNetConfig) -> str:
+    height, width = config.image_size
+    return f"{height}×{width} pixels (height × width) at stride {stride_of(config)}"
 
 
 def _random(source: str, image: ViTConfig, *, with_text: bool, seed: int) -> Loaded:
