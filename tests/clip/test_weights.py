@@ -620,7 +620,7 @@ def test_towers_whose_outputs_differ_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["visual.proj", "visual.positional_embedding", "token_embedding.weight"])
 def test_a_tensor_that_tells_the_sizes_must_be_there(name: str, tmp_path: Path) -> None:
-    for change in (None, torch.zeros(3)):
+    for change in (None, torch.zeros(3), torch.zeros(0, 4), torch.zeros(4, 0)):
         state = to_openai(small_clip(VIT).state_dict())
         state.pop(name)
         torch.save(state if change is None else state | {name: change}, tmp_path / "clip.pt")
@@ -633,6 +633,77 @@ def test_an_incomplete_attention_of_transformers_is_a_misfit(tmp_path: Path) -> 
     del state["vision_model.encoder.layers.1.self_attn.k_proj.bias"]
     torch.save(state, tmp_path / "clip.pt")
     with pytest.raises(CheckpointError, match=r"1 missing \(visual.transformer.resblocks.1.attn.in_proj_bias\)"):
+        load(str(tmp_path / "clip.pt"))
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (128, 128)])
+def test_a_misshapen_attention_of_transformers_is_a_misfit(shape: tuple[int, ...], tmp_path: Path) -> None:
+    state = transformers_names(to_openai(small_clip(VIT).state_dict()))
+    state["vision_model.encoder.layers.1.self_attn.k_proj.bias"] = torch.zeros(shape)
+    torch.save(state, tmp_path / "clip.pt")
+    with pytest.raises(CheckpointError, match=r"1 missing \(visual.transformer.resblocks.1.attn.in_proj_bias\)"):
+        load(str(tmp_path / "clip.pt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("visual_projection.weight", "visual.proj missing or of another shape"),
+        ("text_projection.weight", r"text_projection \[32, 64, 1\] instead of \[64, 32\]"),
+    ],
+)
+def test_a_misshapen_projection_of_transformers_is_a_misfit(name: str, message: str, tmp_path: Path) -> None:
+    state = transformers_names(to_openai(small_clip(VIT).state_dict()))
+    torch.save(state | {name: state[name][..., None]}, tmp_path / "clip.pt")
+    with pytest.raises(CheckpointError, match=message):
+        load(str(tmp_path / "clip.pt"))
+
+
+@pytest.mark.parametrize("shape", [(128, 3, 0, 0), (0, 3, 16, 16)])
+def test_an_empty_patch_or_width_is_no_clip(shape: tuple[int, ...], tmp_path: Path) -> None:
+    state = to_openai(small_clip(VIT).state_dict()) | {"visual.conv1.weight": torch.zeros(shape)}
+    torch.save(state, tmp_path / "clip.pt")
+    with pytest.raises(
+        CheckpointError, match=r"visual\.conv1\.weight missing or of another shape: it is no whole CLIP"
+    ):
+        load(str(tmp_path / "clip.pt"))
+
+
+def test_a_position_table_for_the_class_token_alone_is_refused(tmp_path: Path) -> None:
+    state = to_openai(small_clip(VIT).state_dict()) | {"visual.positional_embedding": torch.zeros(1, 128)}
+    torch.save(state, tmp_path / "clip.pt")
+    with pytest.raises(CheckpointError, match="its 0 position embeddings fit no usual picture size"):
+        load(str(tmp_path / "clip.pt"))
+
+
+VALUELESS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sparse": Tensor.to_sparse,
+    "compressed": Tensor.to_sparse_csr,
+    "meta": lambda tensor: tensor.to("meta"),
+    "quantised": lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+    "nested": lambda tensor: torch.nested.nested_tensor([tensor, tensor]),
+}
+
+
+@pytest.mark.parametrize("kind", VALUELESS)
+@pytest.mark.parametrize("name", ["visual.proj", "visual.positional_embedding", "text_projection"])
+@pytest.mark.filterwarnings("ignore:.*(Sparse CSR|quantize_per_tensor|nested tensors|TypedStorage)")
+def test_tensors_without_a_number_at_every_place_are_refused(kind: str, name: str, tmp_path: Path) -> None:
+    path, state = tmp_path / "clip.pt", to_openai(small_clip(VIT).state_dict())
+    torch.save(state | {name: VALUELESS[kind](state[name])}, path)
+    message = (
+        f"{path}: 1 of its tensors, {name} the first, are sparse, quantised, nested or without values. Save them as "
+        "dense floating-point tensors."
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        load(str(path), image_size=(128, 32))
+
+
+def test_a_mapping_that_holds_itself_is_read_once(tmp_path: Path) -> None:
+    empty: dict[str, object] = {}
+    empty["model"] = empty
+    torch.save({"model": empty}, tmp_path / "clip.pt")
+    with pytest.raises(CheckpointError, match="not a CLIP ViT or ResNet: it holds no tensors"):
         load(str(tmp_path / "clip.pt"))
 
 

@@ -189,8 +189,9 @@ def _count(tensors: Tensors, pattern: str) -> int:
 
 
 def _require(path: Path, tensors: Tensors, dimensions: Mapping[str, int]) -> None:
-    """Raise CheckpointError unless the tensors that tell the sizes are there, with so many dimensions."""
-    wrong = [name for name, n in dimensions.items() if name not in tensors or tensors[name].dim() != n]
+    """Raise CheckpointError unless the tensors that tell the sizes are there, with so many dimensions, none empty."""
+    shapes = {name: tensors[name].shape for name in dimensions if name in tensors}
+    wrong = [name for name, n in dimensions.items() if len(shapes.get(name, ())) != n or 0 in shapes[name]]
     if wrong:
         raise CheckpointError(
             f"{path}: {', '.join(wrong)} missing or of another shape: it is no whole CLIP. Choose another checkpoint."

@@ -95,6 +95,7 @@ def read(path: Path) -> Checkpoint:
     stored = _torchscript(path) if archive else _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     plain = {name.removeprefix("module."): tensor for name, tensor in stored.items()}
     tensors = {name: tensor for name, tensor in plain.items() if not _NOT_WEIGHTS.fullmatch(name)}
+    _require_values(path, tensors)
     if any(name.startswith("image_encoder.") for name in tensors):
         return _clip_reid(tensors, sha256)
     if any(name.startswith("vision_model.") for name in tensors):
@@ -109,6 +110,20 @@ def read(path: Path) -> Checkpoint:
         tensors = {name.removeprefix("text."): tensor for name, tensor in tensors.items()}
         return Checkpoint("open_clip", tensors, sha256)
     return Checkpoint("torchscript" if archive else "openai", tensors, sha256)
+
+
+def _require_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError for tensors without a number at every place: sparse, quantised, nested, or shapes alone."""
+    wrong = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_nested
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: {len(wrong)} of its tensors, {wrong[0]} the first, are sparse, quantised, nested or without "
+            f"values. Save them as dense floating-point tensors."
+        )
 
 
 def _sha256(path: Path) -> str:
@@ -170,11 +185,13 @@ def _pickled(path: Path) -> dict[str, Tensor]:
 
 def _state_dict(stored: Any) -> dict[str, Tensor]:
     """The innermost mapping's tensors; counters and settings beside them are not weights."""
+    outer: list[int] = []  # a mapping may hold itself
+    while isinstance(stored, Mapping) and id(stored) not in outer:
+        outer.append(id(stored))
+        below = (stored[key] for key in ("state_dict", "model") if isinstance(stored.get(key), Mapping))
+        stored = next(below, stored)
     if not isinstance(stored, Mapping):
         return {}
-    for key in ("state_dict", "model"):
-        if isinstance(stored.get(key), Mapping):
-            return _state_dict(stored[key])
     return {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
 
 
@@ -199,18 +216,19 @@ def _from_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in _with_fused_attention(tensors).items():
         for theirs, ours in _TRANSFORMERS.items():
             name = name.replace(theirs, ours)
-        renamed[name] = tensor.T if name in _TRANSPOSED else tensor
+        renamed[name] = tensor.T if name in _TRANSPOSED and tensor.dim() == 2 else tensor
     return renamed
 
 
 def _with_fused_attention(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value projections laid on each other, as OpenAI stores them; an incomplete triple stays apart."""
+    """Query, key and value projections laid on each other, as OpenAI stores them; triples that do not match stay apart."""
     fused = dict(tensors)
     for kind in ("weight", "bias"):
         for name in [name for name in tensors if name.endswith(f".self_attn.q_proj.{kind}")]:
             start = name.removesuffix(f"q_proj.{kind}")
             triple = [f"{start}{part}_proj.{kind}" for part in "qkv"]
-            if all(part in tensors for part in triple):
+            shapes = [tensors[part].shape for part in triple if part in tensors]
+            if len(shapes) == 3 and shapes[0] and shapes[0] == shapes[1] == shapes[2]:
                 whole = f"{start.removesuffix('self_attn.')}attn.in_proj_{kind}"
                 fused[whole] = torch.cat([fused.pop(part) for part in triple])
     return fused
