@@ -140,5 +140,7 @@ def test_no_prompts_and_one_level_of_them() -> None:
 def test_faults_are_named() -> None:
     with pytest.raises(ValueError, match="5 heads do not divide a width of 16"):
         Transformer(16, 1, 5, "gelu")
+    with pytest.raises(ValueError, match=r"^activation 'relu': there are quick_gelu, gelu$"):
+        stack(activation="relu")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="prompts for 4 blocks, but the transformer has 3"):
         stack().before_last(torch.randn(1, 3, 16).double(), prompts=torch.randn(4, 1, 16).double())

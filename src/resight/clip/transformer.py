@@ -27,6 +27,9 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
+
+
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
     """softmax(Q Kᵀ / sqrt(d)) V, written out; arguments as scaled_dot_product_attention's, visible is its mask."""
     scores = (query * query.shape[-1] ** -0.5) @ key.mT
@@ -76,7 +79,9 @@ class MLP(nn.Module):
     def __init__(self, width: int, activation: Activation) -> None:
         super().__init__()
         self.c_fc = nn.Linear(width, 4 * width)
-        self.gelu = QuickGELU() if activation == "quick_gelu" else nn.GELU()
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"activation {activation!r}: there are {', '.join(_ACTIVATIONS)}")
+        self.gelu = _ACTIVATIONS[activation]()
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
