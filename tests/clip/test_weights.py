@@ -511,6 +511,9 @@ def test_random_weights_come_from_the_seed_alone() -> None:
 def test_random_options() -> None:
     loaded = load("random:96x1/32", heads=2)
     assert loaded.clip.config.text == TextConfig(96, 1, 2, 96, "quick_gelu")
+    loaded = load("random:96x1/32", heads=2, text_heads=3)
+    assert loaded.clip.config.image.heads == 2
+    assert loaded.clip.config.text == TextConfig(96, 1, 3, 96, "quick_gelu")
     loaded = load("random:128x1", with_text=False, stride=12, activation="gelu", heads=4)
     assert loaded.clip.text is None
     assert loaded.clip.config.image == ViTConfig((224, 224), 16, 12, 128, 1, 4, 128, "gelu")
@@ -534,6 +537,7 @@ def test_random_of_another_form_is_refused(source: str) -> None:
         ("random:64x1", {"image_size": (8, 8)}, "random:64x1: .*smaller than a patch.* Choose another size or stride"),
         ("random:64x1", {"heads": 3}, "random:64x1: 3 heads do not divide"),
         ("random:64x1", {"heads": 0}, "random:64x1: 0 heads do not divide"),
+        ("random:64x1", {"text_heads": 3}, "random:64x1: 3 heads do not divide the text tower's width of 64"),
     ],
 )
 def test_random_sizes_that_cannot_be_are_refused(source: str, options: dict[str, object], message: str) -> None:
@@ -552,6 +556,7 @@ def test_random_sizes_that_cannot_be_are_refused(source: str, options: dict[str,
         ("vit", {"image_size": (8, 8)}, "smaller than a patch.* Choose another size or stride"),
         ("vit", {"heads": 3}, "3 heads do not divide the image tower's width of 128. Give another number"),
         ("vit", {"heads": 0}, "0 heads do not divide the image tower's width of 128. Give another number"),
+        ("vit", {"text_heads": 3}, "3 heads do not divide the text tower's width of 64. Give another number"),
         ("resnet", {"stride": 12}, "a ResNet's stride is 16 or 32, not 12. Choose another size or stride"),
         ("resnet", {"image_size": (8, 8)}, "too small for this ResNet. Choose another size or stride"),
     ],
@@ -564,9 +569,29 @@ def test_sizes_that_cannot_be_are_refused(tower: str, options: dict[str, object]
 
 def test_a_width_without_a_number_of_heads_is_refused(tmp_path: Path) -> None:
     torch.save(to_openai(small_clip(replace(VIT, width=96)).state_dict()), tmp_path / "clip.pt")
-    with pytest.raises(ConfigError, match="width of 96 is not a multiple of 64, so its number of heads must be given"):
+    message = "the image tower's width of 96 is not a multiple of 64, so its number of heads must be given (heads)."
+    with pytest.raises(ConfigError, match=re.escape(message)):
         load(str(tmp_path / "clip.pt"))
     assert load(str(tmp_path / "clip.pt"), heads=2).clip.config.image == replace(VIT, width=96)
+
+
+def test_the_text_tower_has_a_number_of_heads_of_its_own(tmp_path: Path) -> None:
+    original = small_clip(VIT, replace(TEXT, width=96, heads=3))
+    torch.save(to_openai(original.state_dict()), tmp_path / "clip.pt")
+    message = "the text tower's width of 96 is not a multiple of 64, so its number of heads must be given (text_heads)."
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(str(tmp_path / "clip.pt"))
+    assert_same(load(str(tmp_path / "clip.pt"), text_heads=3).clip, original)
+    stated = load(str(open_clip_folder(tmp_path, original, quick_gelu=True)), text_heads=3, heads=2)
+    assert_same(stated.clip, original)
+
+
+@pytest.mark.parametrize("source", ["random:64x1", "clip.pt"])
+def test_an_unknown_activation_is_a_wrong_call(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(to_openai(small_clip(VIT).state_dict()), tmp_path / "clip.pt")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="activation 'relu': there are quick_gelu, gelu"):
+        load(source, activation="relu")  # type: ignore[arg-type]
 
 
 def test_misfits_are_one_error_that_lists_them(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import isqrt, prod
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -94,7 +95,7 @@ def stride_of(config: ViTConfig | ResNetConfig) -> int:
     return config.stride if isinstance(config, ViTConfig) else 16 * config.last_stride
 
 
-def heads_of(source: Path | str, tower: str, width: int, stated: int | None) -> int:
+def heads_of(source: Path | str, tower: Literal["image", "text"], width: int, stated: int | None) -> int:
     """The stated number, else width / 64 as in OpenAI's models, and one below that.
 
     Raises ConfigError when the number does not divide the width, or is not stated and 64 does not.
@@ -102,7 +103,7 @@ def heads_of(source: Path | str, tower: str, width: int, stated: int | None) -> 
     if stated is None and width > 64 and width % 64:
         raise ConfigError(
             f"{source}: the {tower} tower's width of {width} is not a multiple of 64, so its number of heads "
-            f"must be given."
+            f"must be given ({'heads' if tower == 'image' else 'text_heads'})."
         )
     heads = max(1, width // 64) if stated is None else stated
     if heads < 1 or width % heads:

@@ -221,7 +221,7 @@ def _from_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _with_fused_attention(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value projections laid on each other, as OpenAI stores them; triples that do not match stay apart."""
+    """Query, key and value projections laid on each other, as OpenAI stores them; misfits stay apart."""
     fused = dict(tensors)
     for kind in ("weight", "bias"):
         for name in [name for name in tensors if name.endswith(f".self_attn.q_proj.{kind}")]:

@@ -70,6 +70,7 @@ def load(
     with_text: bool = True,
     activation: Activation | None = None,
     heads: int | None = None,
+    text_heads: int | None = None,
     seed: int = 0,
 ) -> Loaded:
     """A CLIP in evaluation mode, float32 on the CPU, and what is known of its weights.
@@ -78,19 +79,21 @@ def load(
     from seed: a ViT for 224×224 pictures and a text tower, both WIDTH wide and DEPTH blocks deep. image_size: height,
     width in pixels. stride: pixels between patches; in a ResNet 16 or 32, from place to place of its last feature map
     (16 is CLIP-ReID's). None keeps what the weights were made for; else their position embeddings are resized.
-    activation and heads (of the image tower) overrule what the source states; a bare state dict states neither and
-    gets QuickGELU and width / 64. Raises CheckpointError for weights that cannot be had or read or do not fit, and
-    ConfigError for sizes that cannot be.
+    activation, heads (of the image tower) and text_heads (of the text tower) overrule what the source states; a bare
+    state dict states none and gets QuickGELU and width / 64. In random:… both towers have heads, unless text_heads
+    says otherwise. Raises CheckpointError for weights that cannot be had or read or do not fit, ConfigError for sizes
+    that cannot be, and ValueError for an unknown activation.
     """
     if source.startswith("random:"):
         image = _random_image(source, image_size or (224, 224), stride, activation or "quick_gelu", heads)
-        return _random(source, image, with_text=with_text, seed=seed)
+        return _random(source, image, text_heads=text_heads, with_text=with_text, seed=seed)
     found = sources.find(source)
     settings = Settings() if found.settings is None else read_settings(found.settings, with_text=with_text)
     settings = replace(
         settings,
         activation=activation or found.activation or settings.activation,
         image_heads=settings.image_heads if heads is None else heads,
+        text_heads=settings.text_heads if text_heads is None else text_heads,
     )
     checkpoint = formats.read(found.weights)
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if with_text or name.startswith("visual.")}
@@ -192,8 +195,9 @@ def _pictures(config: ViTConfig | ResNetConfig) -> str:
     return f"{height}×{width} pixels (height × width) at stride {stride_of(config)}"
 
 
-def _random(source: str, image: ViTConfig, *, with_text: bool, seed: int) -> Loaded:
-    text = TextConfig(image.width, image.depth, image.heads, image.output, image.activation)
+def _random(source: str, image: ViTConfig, *, text_heads: int | None, with_text: bool, seed: int) -> Loaded:
+    text_heads = image.heads if text_heads is None else heads_of(source, "text", image.width, text_heads)
+    text = TextConfig(image.width, image.depth, text_heads, image.output, image.activation)
     with torch.device("meta"):  # so that the global generator stays as it was
         clip = Clip(ClipConfig(image, text if with_text else None))
     clip.to_empty(device="cpu")

@@ -49,7 +49,7 @@ class EncoderArguments:
     stride: int | None = None
     """Pixels between patches, for a CLIP's vision transformer (default: the patch; overlapping patches: 12)."""
     heads: int | None = None
-    """Attention heads of a bare state dict's towers (default: width / 64, as CLIP has)."""
+    """Attention heads of a bare state dict's image tower, or of random:… (default: width / 64, as CLIP has)."""
     activation: Literal["quick_gelu", "gelu"] | None = None
     """Activation of a bare state dict (default: quick_gelu, as OpenAI's CLIP has; most OpenCLIP weights have gelu)."""
     device: str = "auto"
