@@ -313,6 +313,7 @@ class Encoder(nn.Module):
         size: tuple[int, int] | None = None,
         stride: int | None = None,
         heads: int | None = None,
+        text_heads: int | None = None,
         activation: Literal["quick_gelu", "gelu"] | None = None,
         with_text: bool = True,
         device: str = "auto",
@@ -320,14 +321,15 @@ class Encoder(nn.Module):
     ) -> Encoder:
         """An encoder folder, or anything `clip.weights.load` knows (an alias, a hub repository, a file, random:…).
 
-        size (height, width in pixels), stride, heads and activation are for a CLIP; an encoder folder has its own and
-        refuses them with ConfigError. Comes in evaluation mode. Raises CheckpointError when the weights do not fit.
+        size (height, width in pixels), stride, heads of either tower and activation are for a CLIP; an encoder
+        folder has its own and refuses them with ConfigError. Comes in evaluation mode. Raises CheckpointError
+        when the weights do not fit.
         """
         if not 0 <= seed < 2**63:
             raise ConfigError(f"seed {seed}: from 0 to 2^63 - 1.")
         folder = Path(source)
         if (folder / "encoder.json").is_file():
-            if (size, stride, heads, activation) != (None, None, None, None):
+            if any(setting is not None for setting in (size, stride, heads, text_heads, activation)):
                 raise ConfigError(
                     f"{source}: an encoder folder fixes size, stride, heads and activation; leave them out."
                 )
@@ -339,6 +341,7 @@ class Encoder(nn.Module):
                     image_size=size,
                     stride=stride,
                     heads=heads,
+                    text_heads=text_heads,
                     activation=activation,
                     with_text=with_text,
                     seed=seed,

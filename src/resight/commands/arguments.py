@@ -50,6 +50,8 @@ class EncoderArguments:
     """Pixels between patches, for a CLIP's vision transformer (default: the patch; overlapping patches: 12)."""
     heads: int | None = None
     """Attention heads of a bare state dict's image tower, or of random:… (default: width / 64, as CLIP has)."""
+    text_heads: int | None = None
+    """Attention heads of a bare state dict's text tower (default: width / 64)."""
     activation: Literal["quick_gelu", "gelu"] | None = None
     """Activation of a bare state dict (default: quick_gelu, as OpenAI's CLIP has; most OpenCLIP weights have gelu)."""
     device: str = "auto"
@@ -65,6 +67,7 @@ class EncoderArguments:
             size=self.size,
             stride=self.stride,
             heads=self.heads,
+            text_heads=self.text_heads,
             activation=self.activation,
             device=self.device,
             seed=self.seed,
