@@ -381,3 +381,14 @@ def test_an_encoder_is_evaluated_on_files(coloured_people: Path) -> None:
 def test_re_ranking_settings_out_of_range(arguments: tuple[int, int, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Rerank(*arguments)
+
+
+@pytest.mark.parametrize("scale", [0.0, 2.0, float("nan")])
+def test_vectors_that_are_not_of_length_one_are_refused(scale: float) -> None:
+    records, made = clustered(4, 4, 2)
+    vectors = made.embedding.copy()
+    vectors[3] *= scale
+    broken = dataclasses.replace(made, embedding=vectors)
+    data = splits(query=records, gallery=records)
+    with pytest.raises(DataError, match=r"3\.jpg: its vector has length .*, not 1"):
+        compare(data, broken, records, None, rules=Rules(rerank=Rerank(4, 2)), source="x")

@@ -184,9 +184,11 @@ def compare(
     """The Report on vectors that already exist, from whatever made them.
 
     pictures: one row for each of `records`, which hold every record of the subset's query and gallery. captions: rows
-    of the query's captions, or None. source: what to call the encoder.
+    of the query's captions, or None. source: what to call the encoder. Raises DataError for a picture's vector that is
+    not of length 1, and as `evaluate` does.
     """
     plan = _plan(splits, rules, subset, with_text=captions is not None and pictures.aligned is not None)
+    _check_lengths(pictures)
     position = {record: row for row, record in enumerate(records)}
     query_rows = np.array([position[record] for record in plan.query])
     gallery_rows = np.array([position[record] for record in plan.gallery])
@@ -220,6 +222,17 @@ def compare(
         tasks=tuple(tasks),
         notes=(*splits.notes, *plan.notes),
     )
+
+
+def _check_lengths(pictures: Embeddings) -> None:
+    """Raises DataError unless every picture's vector has length 1: inner products are taken for cosines."""
+    lengths = np.linalg.norm(pictures.embedding, axis=1)
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))
+    if len(wrong):
+        raise DataError(
+            f"{pictures.paths[wrong[0]]}: its vector has length {lengths[wrong[0]]:.4g}, not 1; so have "
+            f"{len(wrong) - 1:,} others. Normalise your vectors; a zero or infinite one means broken weights."
+        )
 
 
 @dataclass(frozen=True, slots=True)
