@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from resight.data.samplers import identity_batches, one_per_identity_batches, random_batches
+from resight.errors import ConfigError, DataError
+
+SIZES = st.lists(st.integers(1, 12), min_size=2, max_size=15)
+SEEDS = {"seed": st.integers(0, 3), "epoch": st.integers(0, 3)}
+
+
+def people(sizes: list[int]) -> NDArray[np.int64]:
+    """Identities with so many pictures each, mixed, and with gaps in their numbers."""
+    return np.random.default_rng(0).permutation(np.repeat(3 * np.arange(len(sizes)) + 1, sizes))
+
+
+def occluded_duke() -> NDArray[np.int64]:
+    """702 identities with 15,618 pictures, as Occluded-Duke has; how many each has is drawn, not the real list."""
+    rng = np.random.default_rng(0)
+    shares = rng.lognormal(0, 1, 702)
+    return people((6 + rng.multinomial(15_618 - 6 * 702, shares / shares.sum())).tolist())
+
+
+def same(left: list[NDArray[np.int64]], right: list[NDArray[np.int64]]) -> bool:
+    return len(left) == len(right) and all(map(np.array_equal, left, right))
+
+
+@given(sizes=SIZES, n_identities=st.integers(2, 15), n_images=st.integers(1, 6), **SEEDS)
+def test_identity_batches_keep_the_rules(
+    sizes: list[int], n_identities: int, n_images: int, seed: int, epoch: int
+) -> None:
+    identities = people(sizes)
+    n_identities = min(n_identities, len(sizes))
+    plan = identity_batches(identities, n_identities=n_identities, n_images=n_images, seed=seed, epoch=epoch)
+    chunks_left = {3 * i + 1: max(size // n_images, 1) for i, size in enumerate(sizes)}
+    for rows in plan:
+        assert rows.dtype == np.int64
+        assert sum(left > 0 for left in chunks_left.values()) >= n_identities
+        grouped = identities[rows].reshape(n_identities, n_images)
+        assert (grouped == grouped[:, :1]).all()
+        assert len(set(grouped[:, 0].tolist())) == n_identities
+        for identity in grouped[:, 0].tolist():
+            chunks_left[identity] -= 1
+    assert min(chunks_left.values()) >= 0
+    assert sum(left > 0 for left in chunks_left.values()) < n_identities
+    times = Counter(np.concatenate(plan).tolist())
+    enough = {3 * i + 1 for i, size in enumerate(sizes) if size >= n_images}
+    assert all(count == 1 for row, count in times.items() if identities[row] in enough)
+
+
+@given(sizes=SIZES, batch_size=st.integers(2, 15), **SEEDS)
+def test_one_per_identity_batches_keep_the_rules(sizes: list[int], batch_size: int, seed: int, epoch: int) -> None:
+    identities = people(sizes)
+    batch_size = min(batch_size, len(sizes))
+    plan = one_per_identity_batches(identities, batch_size=batch_size, seed=seed, epoch=epoch)
+    for rows in plan:
+        assert rows.dtype == np.int64
+        assert len(set(identities[rows].tolist())) == len(rows) == batch_size
+    assert len(set(np.concatenate(plan).tolist())) == len(plan) * batch_size
+    one_more = len(plan) + 1  # m batches need m * batch_size pictures, of which an identity can give m
+    assert sum(min(size, one_more) for size in sizes) < one_more * batch_size
+
+
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 20), **SEEDS)
+def test_random_batches_are_a_permutation_without_an_empty_batch(
+    n: int, batch_size: int, seed: int, epoch: int
+) -> None:
+    plan = random_batches(n, batch_size=batch_size, seed=seed, epoch=epoch)
+    assert sorted(np.concatenate(plan).tolist()) == list(range(n))
+    assert {len(rows) for rows in plan[:-1]} <= {batch_size}
+    assert 1 <= len(plan[-1]) <= batch_size
+    if n >= batch_size:
+        full = random_batches(n, batch_size=batch_size, seed=seed, epoch=epoch, drop_last=True)
+        assert same(full, plan[: n // batch_size])
+
+
+def test_a_multiple_of_the_batch_size_has_no_empty_last_batch() -> None:
+    """The reference implementation of CLIP-ReID's first stage stops there with an error."""
+    assert [len(rows) for rows in random_batches(12, batch_size=4, seed=0, epoch=0)] == [4, 4, 4]
+
+
+def test_seed_and_epoch_decide() -> None:
+    identities = people([7, 9, 5, 8, 6, 12, 3])
+
+    def plans(seed: int, epoch: int) -> list[list[NDArray[np.int64]]]:
+        return [
+            identity_batches(identities, n_identities=3, n_images=2, seed=seed, epoch=epoch),
+            random_batches(50, batch_size=8, seed=seed, epoch=epoch),
+            one_per_identity_batches(identities, batch_size=5, seed=seed, epoch=epoch),
+        ]
+
+    assert all(map(same, plans(1, 2), plans(1, 2)))
+    for other in ((1, 3), (2, 2), (2, 1)):
+        assert not any(map(same, plans(1, 2), plans(*other)))
+
+
+def test_identities_may_be_a_list() -> None:
+    plan = identity_batches([0, 1, 0, 1], n_identities=2, n_images=2, seed=0, epoch=0)
+    assert [sorted(rows.tolist()) for rows in plan] == [[0, 1, 2, 3]]
+
+
+def test_too_few_pictures_are_drawn_with_replacement() -> None:
+    """Three draws from two pictures: all four kinds of multiset come up, and each picture equally often."""
+    identities = np.array([0, 0, 1, 1, 1])
+    drawn = Counter[int]()
+    kinds = set()
+    for epoch in range(400):
+        (rows,) = identity_batches(identities, n_identities=2, n_images=3, seed=0, epoch=epoch)
+        short = rows[identities[rows] == 0].tolist()
+        drawn.update(short)
+        kinds.add(tuple(sorted(short)))
+    assert kinds == {(0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 1)}
+    assert abs(drawn[0] - 600) < 5 * 1200**0.5 / 2
+
+
+def test_identities_are_drawn_evenly() -> None:
+    """The first batch takes 4 of 20 identities, whatever the number of their pictures."""
+    identities = people([4] * 10 + [40] * 10)
+    first = Counter[int]()
+    for epoch in range(500):
+        rows = identity_batches(identities, n_identities=4, n_images=2, seed=0, epoch=epoch)[0]
+        first.update(set(identities[rows].tolist()))
+    assert len(first) == 20
+    assert max(abs(count - 100) for count in first.values()) < 4 * (500 * 0.2 * 0.8) ** 0.5
+
+
+def test_epoch_length_lies_a_little_below_that_of_all_chunks() -> None:
+    """CLIP-ReID on Occluded-Duke has 211 to 213 batches where all chunks would make 227; this list is simulated."""
+    identities = occluded_duke()
+    assert (len(identities), len(np.unique(identities))) == (15_618, 702)
+    all_chunks = (np.maximum(np.unique(identities, return_counts=True)[1] // 4, 1)).sum() / 16
+    lengths = [len(identity_batches(identities, n_identities=16, n_images=4, seed=0, epoch=e)) for e in range(12)]
+    assert 220 < all_chunks < 235
+    assert 0.9 * all_chunks < min(lengths) <= max(lengths) < all_chunks
+    assert 1 < len(set(lengths)) <= 8
+
+
+def test_one_per_identity_batches_mix_identities_anew() -> None:
+    """Two identities meet about as often as chance has it, also when their pictures are dealt one after the other."""
+    identities = people([6] * 40)
+    plan = one_per_identity_batches(identities, batch_size=20, seed=0, epoch=0)
+    together = np.zeros((40, 40), int)
+    for rows in plan:
+        present = np.unique(identities[rows]) // 3
+        together[np.ix_(present, present)] += 1
+    pairs = together[np.triu_indices(40, 1)]
+    assert pairs.sum() == 12 * 20 * 19 / 2
+    assert (pairs == 6).mean() < 0.02
+    neighbours = [len(set(identities[a]) & set(identities[b])) for a, b in pairwise(plan)]
+    assert 7 < np.mean(neighbours) < 13
+
+
+def test_a_dominant_identity_gives_one_picture_a_batch() -> None:
+    plan = one_per_identity_batches(people([100, 2, 2]), batch_size=2, seed=0, epoch=0)
+    assert len(plan) == 4
+    assert len(one_per_identity_batches(people([100, 1, 1]), batch_size=3, seed=0, epoch=0)) == 1
+
+
+def test_too_few_identities_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        identity_batches([0, 1, 2] * 9, n_identities=16, n_images=4, seed=0, epoch=0)
+    assert str(caught.value) == (
+        "The training set has 3 identities, but a batch takes 16. Choose at most --n-identities 3."
+    )
+    with pytest.raises(DataError, match=r"has 3 identities, but a batch takes 4\. Choose at most --batch-size 3"):
+        one_per_identity_batches([0, 1, 2] * 9, batch_size=4, seed=0, epoch=0)
+    for identities, found in (([5, 5, 5], 1), ([], 0)):
+        with pytest.raises(DataError, match=f"has {found} identities; telling identities apart needs at least 2"):
+            identity_batches(identities, n_identities=2, n_images=2, seed=0, epoch=0)
+        with pytest.raises(DataError, match=f"has {found} identities; telling"):
+            one_per_identity_batches(identities, batch_size=2, seed=0, epoch=0)
+
+
+def test_too_few_pictures_are_refused() -> None:
+    with pytest.raises(DataError, match=r"0 pictures do not fill a batch of 4\. Give more, or choose a smaller"):
+        random_batches(0, batch_size=4, seed=0, epoch=0)
+    with pytest.raises(DataError, match="3 pictures do not fill a batch of 4"):
+        random_batches(3, batch_size=4, seed=0, epoch=0, drop_last=True)
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match="n_identities must be at least 2, got 1"):
+        identity_batches([0, 1], n_identities=1, n_images=1, seed=0, epoch=0)
+    with pytest.raises(ConfigError, match="n_images must be at least 1, got 0"):
+        identity_batches([0, 1], n_identities=2, n_images=0, seed=0, epoch=0)
+    with pytest.raises(ConfigError, match="batch_size must be at least 1, got 0"):
+        random_batches(5, batch_size=0, seed=0, epoch=0)
+    with pytest.raises(ConfigError, match="batch_size must be at least 2, got 1"):
+        one_per_identity_batches([0, 1], batch_size=1, seed=0, epoch=0)
+
+
+def test_unknown_identities_are_a_wrong_call() -> None:
+    for plan in (
+        lambda: identity_batches([0, -1, 2], n_identities=2, n_images=1, seed=0, epoch=0),
+        lambda: one_per_identity_batches([0, -1, 2], batch_size=2, seed=0, epoch=0),
+    ):
+        with pytest.raises(ValueError, match="identities must be 0 or more, got -1; leave unknown ones out"):
+            plan()
