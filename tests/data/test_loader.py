@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ from PIL import Image
 
 from resight.data import loader
 from resight.data.images import open_image
-from resight.data.loader import load
+from resight.data.loader import load, load_batches
 from resight.data.transforms import Preprocess
 from resight.errors import ConfigError, DataError
 from resight.types import Batch, Record
@@ -71,6 +72,45 @@ def test_order_may_repeat_and_leave_out(records: list[Record], cache: Path | Non
     batches = list(load(tuple(records), SMALL, batch_size=3, cache=cache, workers=workers, order=order))
     assert torch.cat([batch.rows for batch in batches]).tolist() == order
     assert np.array_equal(torch.cat([b.images for b in batches]).numpy(), [expected(records[i]) for i in order])
+
+
+def test_planned_batches_hold_their_own_rows(records: list[Record], cache: Path | None) -> None:
+    plan = [np.array(rows) for rows in ([3, 1], [10, 10, 0, 7], [5])]
+    batches = list(load_batches(records, SMALL, plan, cache=cache))
+    assert [batch.rows.tolist() for batch in batches] == [rows.tolist() for rows in plan]
+    for batch, rows in zip(batches, plan, strict=True):
+        assert np.array_equal(batch.images.numpy(), [expected(records[row]) for row in rows])
+    batches[0].rows[0] = 9
+    assert plan[0].tolist() == [3, 1]
+
+
+def test_a_plan_that_does_not_end_is_taken_a_few_batches_ahead(records: list[Record]) -> None:
+    taken = itertools.count()
+    endless = (np.array([next(taken) % N]) for _ in itertools.repeat(None))
+    batches = load_batches(records, SMALL, endless, workers=2)
+    assert [next(batches).rows.item() for _ in range(30)] == [i % N for i in range(30)]
+    assert next(taken) <= 30 + 2 * 2
+    del batches
+    assert loader_threads() == []
+
+
+def test_a_plan_is_checked(records: list[Record]) -> None:
+    with pytest.raises(ConfigError, match=r"workers must be at least 1, got 0\."):
+        load_batches(records, SMALL, [], workers=0)
+    for rows, named in (([0, 11], "0 to 11"), ([3, -1], "-1 to 3")):
+        with pytest.raises(ValueError, match=f"a batch names rows {named}, but there are 11 records"):
+            list(load_batches(records, SMALL, [np.array(rows)]))
+    assert list(load_batches(records, SMALL, [])) == []
+    assert loader_threads() == []
+
+
+def test_an_unreadable_picture_ends_a_plan(records: list[Record], cache: Path | None) -> None:
+    records[5].path.write_text("not a picture")
+    batches = load_batches(records, SMALL, [np.array([0, 1]), np.array([2, 5])], cache=cache)
+    assert next(batches).rows.tolist() == [0, 1]
+    with pytest.raises(DataError, match="Bär 5 象"):
+        next(batches)
+    assert loader_threads() == []
 
 
 def test_no_records_no_batches(cache: Path | None) -> None:

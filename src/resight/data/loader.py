@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,15 +44,44 @@ def load(
     error instead.
     Raises DataError for an unreadable picture or an unusable cache, ConfigError where a number is below 1.
     """
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
+    _expect_at_least_one(batch_size=batch_size, workers=workers)
+    rows = _checked("order", range(len(records)) if order is None else order, len(records))
+    chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    return _load(records, preprocess, chunks, cache, workers, on_error)
+
+
+def load_batches(
+    records: Sequence[Record],
+    preprocess: Preprocess,
+    batches: Iterable[NDArray[np.integer[Any]]],
+    *,
+    cache: Path | None = None,
+    workers: int = 2,
+) -> Iterator[Batch]:
+    """Batches of the records' pictures, resized, each with the rows that it is given, in their order.
+
+    batches: rows of `records`, such as data.samplers plans them; taken a few ahead, in the consumer's thread, so that
+    they need not end. cache and workers: as in `load`.
+    Raises DataError for an unreadable picture or an unusable cache, since a batch that lacks a picture is not the one
+    that was planned; ConfigError where workers is below 1.
+    """
+    _expect_at_least_one(workers=workers)
+    chunks = (_checked("a batch", rows, len(records)) for rows in batches)
+    return _load(records, preprocess, chunks, cache, workers, None)
+
+
+def _expect_at_least_one(**numbers: int) -> None:
+    for name, value in numbers.items():
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}.")
-    rows = np.asarray(range(len(records)) if order is None else order, dtype=np.int64)
-    if rows.size and not 0 <= rows.min() <= rows.max() < len(records):
-        raise ValueError(f"order names rows {rows.min()} to {rows.max()}, but there are {len(records)} records")
-    store = None if cache is None else PixelCache(cache, preprocess)
-    chunks = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    return _batches(lambda chunk: _prepare(records, chunk, preprocess, store), chunks, workers, on_error)
+
+
+def _checked(name: str, rows: Sequence[int] | NDArray[np.integer[Any]], n_records: int) -> NDArray[np.int64]:
+    """A copy, since Batch.rows shares its memory."""
+    copy: NDArray[np.int64] = np.array(rows, dtype=np.int64)
+    if copy.size and not 0 <= copy.min() <= copy.max() < n_records:
+        raise ValueError(f"{name} names rows {copy.min()} to {copy.max()}, but there are {n_records} records")
+    return copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +90,31 @@ class _Prepared:
     faults: list[tuple[Record, DataError]]
 
 
+def _load(
+    records: Sequence[Record],
+    preprocess: Preprocess,
+    chunks: Iterator[NDArray[np.int64]],
+    cache: Path | None,
+    workers: int,
+    on_error: Callable[[Record, DataError], None] | None,
+) -> Iterator[Batch]:
+    store = None if cache is None else PixelCache(cache, preprocess)
+    return _batches(lambda chunk: _prepare(records, chunk, preprocess, store), chunks, workers, on_error)
+
+
 def _batches(
     prepare: Callable[[NDArray[np.int64]], _Prepared],
-    chunks: Sequence[NDArray[np.int64]],
+    chunks: Iterator[NDArray[np.int64]],
     workers: int,
     on_error: Callable[[Record, DataError], None] | None,
 ) -> Iterator[Batch]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="resight-loader")
-    waiting = iter(chunks)
     pending: deque[Future[_Prepared]] = deque()
     try:
-        for _ in chunks:
-            while len(pending) < _AHEAD * workers and (chunk := next(waiting, None)) is not None:
-                pending.append(pool.submit(prepare, chunk))
+        while True:
+            pending.extend(pool.submit(prepare, chunk) for chunk in islice(chunks, _AHEAD * workers - len(pending)))
+            if not pending:
+                return
             prepared = pending.popleft().result()
             for record, error in prepared.faults:
                 if on_error is None:
