@@ -25,6 +25,8 @@ from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer, 
 from resight.clip.model import Clip, ClipConfig, from_openai, to_openai
 from resight.clip.prompts import IdentityPrompts
 from resight.clip.text import TextConfig
+from resight.losses.identity import identity_loss
+from resight.losses.triplet import batch_hard_triplet
 from resight.neighbours import jaccard_graph, similarity_blocks
 from resight.rerank import reranked_blocks
 
@@ -480,3 +482,39 @@ def test_evaluation_of_the_appendix() -> None:
     found = metrics.summary(ranking)
     assert found["mAP"] == pytest.approx(0.2665886, abs=1e-7)
     assert [found[name] for name in ("R1", "R5", "R10")] == pytest.approx([0.4, 0.4, 0.4])
+
+
+# --- losses ---
+
+L8 = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+
+
+def tensor(array: NDArray[Any]) -> torch.Tensor:
+    """A recorded array as a leaf whose gradient is asked for."""
+    return torch.from_numpy(array).requires_grad_()
+
+
+@pytest.mark.parametrize(("name", "margin"), [("triplet_soft", None), ("triplet_margin", 0.3)])
+def test_triplet(name: str, margin: float | None) -> None:
+    recorded = golden(name)
+    features, identities = tensor(recorded["features"]), torch.from_numpy(recorded["labels"])
+    loss = batch_hard_triplet(features, identities, margin=margin)
+    (gradient,) = torch.autograd.grad(loss, features)
+    np.testing.assert_allclose(loss.item(), recorded["loss"], atol=1e-5)
+    np.testing.assert_allclose(gradient, recorded["grad"], atol=1e-5)
+
+
+def test_label_smoothing() -> None:
+    recorded = golden("label_smoothing")
+    logits = tensor(recorded["logits"])
+    loss = identity_loss(logits, torch.from_numpy(recorded["labels"]), smoothing=0.1)
+    np.testing.assert_allclose(loss.item(), recorded["loss"], atol=1e-5)
+    np.testing.assert_allclose(torch.autograd.grad(loss, logits)[0], recorded["grad"], atol=1e-5)
+
+
+def test_losses_of_the_appendix() -> None:
+    smoothed = identity_loss(torch.from_numpy(sine((8, 4), 1, 3)), L8, smoothing=0.1)
+    assert smoothed.item() == pytest.approx(1.933124, abs=1e-6)
+    features = torch.from_numpy(sine((8, 16), 4))
+    assert batch_hard_triplet(features, L8, margin=0.3).item() == pytest.approx(0.225450, abs=1e-6)
+    assert batch_hard_triplet(features, L8, margin=None).item() == pytest.approx(0.580388, abs=1e-6)

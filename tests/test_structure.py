@@ -28,6 +28,7 @@ LAYERS = {
     "environment": 1,
     "data": 2,
     "clip": 2,
+    "losses": 2,
     "metrics": 2,
     "rerank": 2,
     "encoder": 3,
@@ -91,6 +92,11 @@ def test_imports_go_down_only(path: Path) -> None:
         assert LAYERS[other] < LAYERS[part], (
             f"{path.name} (layer {LAYERS[part]}) imports {other} (layer {LAYERS[other]})"
         )
+
+
+def test_a_loss_is_understood_without_the_others() -> None:
+    for path in (SOURCE / "losses").glob("*.py"):
+        assert "losses" not in imports_of(path), f"{path.name} imports another loss"
 
 
 def test_public_names_are_the_stated_ones() -> None:
