@@ -25,6 +25,13 @@ from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer, 
 from resight.clip.model import Clip, ClipConfig, from_openai, to_openai
 from resight.clip.prompts import IdentityPrompts
 from resight.clip.text import TextConfig
+from resight.losses.contrastive import (
+    cross_modal_projection_matching,
+    image_text_contrastive,
+    prompt_contrastive,
+    similarity_distribution_matching,
+    triplet_alignment,
+)
 from resight.losses.identity import identity_loss
 from resight.losses.triplet import batch_hard_triplet
 from resight.neighbours import jaccard_graph, similarity_blocks
@@ -502,6 +509,9 @@ def test_triplet(name: str, margin: float | None) -> None:
     (gradient,) = torch.autograd.grad(loss, features)
     np.testing.assert_allclose(loss.item(), recorded["loss"], atol=1e-5)
     np.testing.assert_allclose(gradient, recorded["grad"], atol=1e-5)
+    gaps = torch.from_numpy(recorded["hardest_positive"] - recorded["hardest_negative"])
+    terms = F.softplus(gaps) if margin is None else F.relu(margin + gaps)
+    np.testing.assert_allclose(loss.item(), terms.mean(), atol=1e-5)
 
 
 def test_label_smoothing() -> None:
@@ -518,3 +528,63 @@ def test_losses_of_the_appendix() -> None:
     features = torch.from_numpy(sine((8, 16), 4))
     assert batch_hard_triplet(features, L8, margin=0.3).item() == pytest.approx(0.225450, abs=1e-6)
     assert batch_hard_triplet(features, L8, margin=None).item() == pytest.approx(0.580388, abs=1e-6)
+    images, texts = torch.from_numpy(sine((8, 16), 2)), torch.from_numpy(sine((4, 16), 3))
+    found = [part.item() for part in prompt_contrastive(images, texts, L8)]
+    assert found == pytest.approx([5.283044, 8.907907], abs=1e-5)
+
+
+def test_prompt_contrastive() -> None:
+    """The record has another text for each picture of an identity, which prompts never have.
+
+    So each text is an identity of its own here, and what it pulls more than the mean text of its identity is added;
+    with one text an identity, as in the appendix, that is nothing.
+    """
+    recorded = golden("prompt_contrastive")
+    images, texts = tensor(recorded["image_features"]), tensor(recorded["text_features"])
+    identities = torch.from_numpy(recorded["labels"])
+    same = (identities[:, None] == identities).float()
+    pull = (images * (texts - same @ texts / same.sum(dim=1, keepdim=True))).sum(dim=1).mean()
+    image_to_text, text_to_image = (part + pull for part in prompt_contrastive(images, texts, torch.arange(len(texts))))
+    image_gradient, text_gradient = torch.autograd.grad(image_to_text + text_to_image, (images, texts))
+    np.testing.assert_allclose(image_to_text.item(), recorded["loss_i2t"], atol=1e-5)
+    np.testing.assert_allclose(text_to_image.item(), recorded["loss_t2i"], atol=1e-5)
+    np.testing.assert_allclose(image_gradient, recorded["grad_image"], atol=1e-5)
+    np.testing.assert_allclose(text_gradient, recorded["grad_text"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["text_sdm", "text_itc", "text_cmpm"])
+def test_losses_of_pictures_and_captions(name: str) -> None:
+    recorded = golden(name)
+    images, texts = tensor(recorded["image_features"]), tensor(recorded["text_features"])
+    identities = torch.from_numpy(recorded["labels"])
+    if name == "text_sdm":
+        loss = similarity_distribution_matching(images, texts, identities, logit_scale=50.0)
+    elif (
+        name == "text_itc"
+    ):  # the record knows no identities: of two pairs of one identity each is the other's negative
+        loss = image_text_contrastive(images, texts, None, logit_scale=50.0)
+    else:
+        loss = cross_modal_projection_matching(images, texts, identities)
+    image_gradient, text_gradient = torch.autograd.grad(loss, (images, texts))
+    np.testing.assert_allclose(loss.item(), recorded["loss"], atol=1e-5)
+    np.testing.assert_allclose(image_gradient, recorded["grad_image"], atol=1e-5)
+    np.testing.assert_allclose(text_gradient, recorded["grad_text"], atol=1e-5)
+
+
+def test_losses_of_the_text_notes() -> None:
+    i, j = torch.arange(6, dtype=torch.float64)[:, None], torch.arange(8, dtype=torch.float64)
+    images = torch.sin(1.3 * i + 0.7 * j + 0.1 * i * j)
+    texts = torch.cos(0.9 * i - 0.4 * j + 0.2 * i * j) + 0.5 * images
+    identities, unique = torch.tensor([0, 0, 1, 2, 2, 2]), torch.arange(6)
+    for found, expected in (
+        (similarity_distribution_matching(images, texts, identities, logit_scale=50), 10.805769414),
+        (similarity_distribution_matching(images, texts, unique, logit_scale=50), 11.932959193),
+        (image_text_contrastive(images, texts, None, logit_scale=50), 4.762711688),
+        (image_text_contrastive(images, texts, identities, logit_scale=1 / 0.07), 4.066641645),
+        (cross_modal_projection_matching(images, texts, identities), 13.364990967),
+        (triplet_alignment(images, texts, identities, margin=0.1, temperature=0.015), 1.359436319),
+    ):
+        assert found.item() == pytest.approx(expected, abs=1e-6)
+    weight = torch.arange(24, dtype=torch.float64).sin().reshape(3, 8)
+    both = [identity_loss(features @ weight.T, identities, smoothing=0.0) for features in (images, texts)]
+    assert (sum(both) / 2).item() == pytest.approx(1.223282151, abs=1e-9)
