@@ -35,6 +35,7 @@ from resight.losses.contrastive import (
 from resight.losses.identity import identity_loss
 from resight.losses.triplet import batch_hard_triplet
 from resight.neighbours import jaccard_graph, similarity_blocks
+from resight.optim import warmup_cosine, warmup_steps
 from resight.rerank import reranked_blocks
 
 GOLDEN = Path(os.environ.get("RESIGHT_GOLDEN", Path(__file__).parent / "golden"))
@@ -562,7 +563,7 @@ def test_losses_of_pictures_and_captions(name: str) -> None:
     elif (
         name == "text_itc"
     ):  # the record knows no identities: of two pairs of one identity each is the other's negative
-        loss = image_text_contrastive(images, texts, None, logit_scale=50.0)
+        loss = image_text_contrastive(images, texts, logit_scale=50.0)
     else:
         loss = cross_modal_projection_matching(images, texts, identities)
     image_gradient, text_gradient = torch.autograd.grad(loss, (images, texts))
@@ -579,7 +580,7 @@ def test_losses_of_the_text_notes() -> None:
     for found, expected in (
         (similarity_distribution_matching(images, texts, identities, logit_scale=50), 10.805769414),
         (similarity_distribution_matching(images, texts, unique, logit_scale=50), 11.932959193),
-        (image_text_contrastive(images, texts, None, logit_scale=50), 4.762711688),
+        (image_text_contrastive(images, texts, logit_scale=50), 4.762711688),
         (image_text_contrastive(images, texts, identities, logit_scale=1 / 0.07), 4.066641645),
         (cross_modal_projection_matching(images, texts, identities), 13.364990967),
         (triplet_alignment(images, texts, identities, margin=0.1, temperature=0.015), 1.359436319),
@@ -588,3 +589,16 @@ def test_losses_of_the_text_notes() -> None:
     weight = torch.arange(24, dtype=torch.float64).sin().reshape(3, 8)
     both = [identity_loss(features @ weight.T, identities, smoothing=0.0) for features in (images, texts)]
     assert (sum(both) / 2).item() == pytest.approx(1.223282151, abs=1e-9)
+
+
+def test_schedules() -> None:
+    recorded = golden("schedules")
+    steps = [
+        warmup_steps(epoch, rate=5e-6, milestones=(30, 50), gamma=0.1, warmup=10, factor=0.1, shift=0)
+        for epoch in range(1, 61)
+    ]
+    np.testing.assert_allclose(steps, recorded["multistep"], rtol=1e-12)
+    cosine = [
+        warmup_cosine(epoch, epochs=120, rate=3.5e-4, start=1e-5, floor=1e-6, warmup=5) for epoch in range(1, 121)
+    ]
+    np.testing.assert_allclose(cosine, recorded["cosine"], rtol=1e-12)

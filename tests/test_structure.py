@@ -32,6 +32,7 @@ LAYERS = {
     "metrics": 2,
     "rerank": 2,
     "encoder": 3,
+    "optim": 3,
     "embed": 4,
     "evaluate": 5,
     "report": 6,

@@ -30,7 +30,7 @@ def prompt_contrastive(images: Tensor, texts: Tensor, identities: Tensor) -> tup
 
 
 def image_text_contrastive(
-    images: Tensor, texts: Tensor, identities: Tensor | None, *, logit_scale: float | Tensor
+    images: Tensor, texts: Tensor, identities: Tensor | None = None, *, logit_scale: float | Tensor
 ) -> Tensor:
     """InfoNCE, the mean of both directions: a scalar. images [B, O] and texts [B, O] are pairs, row by row.
 
