@@ -602,3 +602,49 @@ def test_schedules() -> None:
         warmup_cosine(epoch, epochs=120, rate=3.5e-4, start=1e-5, floor=1e-6, warmup=5) for epoch in range(1, 121)
     ]
     np.testing.assert_allclose(cosine, recorded["cosine"], rtol=1e-12)
+
+
+# --- CLIP-ReID's stage 2 (the parts that recipes/clip_reid.py adds up) ---
+
+
+def stage2_terms(
+    taps: tuple[torch.Tensor, ...],
+    logits: tuple[torch.Tensor, ...],
+    text_logits: torch.Tensor,
+    identities: torch.Tensor,
+    *,
+    smoothing: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Identity loss of both classifiers, triplet loss of three features, and the texts' loss."""
+    identity = torch.stack([identity_loss(each, identities, smoothing=smoothing) for each in logits]).sum()
+    triplet = torch.stack([batch_hard_triplet(each, identities, margin=0.3) for each in taps]).sum()
+    return identity, triplet, identity_loss(text_logits, identities, smoothing=smoothing)
+
+
+def test_clip_reid_stage2() -> None:
+    recorded = golden("clip_reid_stage2_loss")
+    names = ("layer11", "layer12", "projected")
+    taps = tuple(tensor(recorded[name]) for name in names)
+    texts, identities = torch.from_numpy(recorded["text_features"]), torch.from_numpy(recorded["labels"])
+    logits = tuple(
+        F.batch_norm(tap, None, None, training=True) @ torch.from_numpy(recorded[f"classifier_{name}"]).T
+        for tap, name in zip(taps[1:], names[1:], strict=True)
+    )
+    terms = stage2_terms(taps, logits, taps[2] @ texts.T, identities, smoothing=0.1)
+    for term, name in zip(terms, ("id_loss", "triplet_loss", "image_to_text_loss"), strict=True):
+        np.testing.assert_allclose(term.item(), recorded[name], atol=1e-5, err_msg=name)
+    total = 0.25 * terms[0] + terms[1] + terms[2]
+    np.testing.assert_allclose(total.item(), recorded["total"], atol=1e-5)
+    for name, gradient in zip(names, torch.autograd.grad(total, taps), strict=True):
+        np.testing.assert_allclose(gradient, recorded[f"grad_{name}"], atol=1e-5, err_msg=name)
+
+
+def test_clip_reid_stage2_of_the_appendix() -> None:
+    taps = tuple(torch.from_numpy(sine(shape, rank)) for shape, rank in (((8, 12), 7), ((8, 12), 8), ((8, 6), 9)))
+    *logits, texts = (torch.from_numpy(sine((8, 4), rank, 2)) for rank in (5, 6, 10))
+    identity, triplet, text = stage2_terms(taps, tuple(logits), texts, L8, smoothing=0.1)
+    assert (0.25 * identity + triplet + text).item() == pytest.approx(9.339085, abs=1e-5)
+    assert (identity + triplet + text).item() == pytest.approx(11.718442, abs=1e-5)
+    assert (identity + triplet).item() == pytest.approx(10.011112, abs=1e-5)
+    plain = stage2_terms(taps, tuple(logits), texts, L8, smoothing=0.0)
+    assert torch.stack(plain).sum().item() == pytest.approx(11.735914, abs=1e-5)

@@ -42,6 +42,22 @@ def test_vectors_that_are_words_give_the_feature_of_the_text() -> None:
     torch.testing.assert_close(prompts(torch.tensor([1]), text), text(written), atol=1e-6, rtol=1e-5)
 
 
+def test_an_identity_that_comes_twice_has_one_feature_and_both_gradients() -> None:
+    text, identities = tower(), torch.tensor([0, 1, 6, 6])
+    prompts = IdentityPrompts(7, TEMPLATE, placeholder=9, width=16, seed=0)
+    features, (zero, one, six) = prompts(identities, text), prompts(torch.tensor([0, 1, 6]), text)
+    torch.testing.assert_close(features, torch.stack([zero, one, six, six]), atol=1e-6, rtol=1e-5)
+    weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad((weights * features).sum(), prompts.vectors)
+    once = torch.stack([weights[0], weights[1], weights[2] + weights[3]])
+    (expected,) = torch.autograd.grad((once * torch.stack([zero, one, six])).sum(), prompts.vectors)
+    torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-5)
+    assert gradient.abs().amax((1, 2)).bool().tolist() == [True, True, False, False, False, False, True]
+    assert [
+        name for name, parameter in (*text.named_parameters(), *prompts.named_parameters()) if parameter.requires_grad
+    ] == ["vectors"]
+
+
 def test_only_the_vectors_of_the_given_identities_learn() -> None:
     prompts, text = learned(), tower()
     prompts(torch.tensor([0, 2, 2]), text).square().sum().backward()
