@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,7 +10,8 @@ from resight.clip.image import ResNetConfig, ViTConfig
 from resight.clip.model import Clip, ClipConfig
 from resight.data.transforms import Preprocess
 from resight.encoder import Card, Encoder, Side
-from resight.optim import parameter_groups, set_rates, warmup_cosine, warmup_steps, warmup_then_cosine
+from resight.errors import ConfigError
+from resight.optim import Descent, parameter_groups, set_rates, warmup_cosine, warmup_steps, warmup_then_cosine
 
 VIT_B16 = ViTConfig((256, 128), patch=16, stride=16, width=768, depth=12, heads=12, output=512, activation="quick_gelu")
 RN50 = ResNetConfig((256, 128), (3, 4, 6, 3), width=64, heads=32, output=1024, last_stride=1)
@@ -189,3 +192,42 @@ def test_a_schedule_without_warm_up() -> None:
     assert warmup_cosine(1, epochs=2, rate=1.0, start=9.0, floor=0.0, warmup=0) == pytest.approx(0.5)
     assert warmup_then_cosine(1, epochs=2, rate=1.0, warmup=0, factor=0.1) == 1.0
     assert warmup_steps(1, rate=1.0, milestones=(2,), gamma=0.1, warmup=0, factor=0.1, shift=0) == 1.0
+
+
+def test_a_descent_is_clip_reids_second_stage_unless_told() -> None:
+    rates = [Descent().rate_in(epoch) for epoch in (1, 9, 10, 29, 30, 50, 60)]
+    assert rates == pytest.approx([9.5e-7, 4.55e-6, 5e-6, 5e-6, 5e-7, 5e-8, 5e-8], rel=1e-12)
+    resnet = Descent(epochs=120, rate=3.5e-4, weight_decay=5e-4, warmup_factor=0.01, milestones=(40, 70))
+    assert [resnet.rate_in(epoch) for epoch in (1, 40, 120)] == pytest.approx([3.815e-5, 3.5e-5, 3.5e-6], rel=1e-12)
+    groups = resnet.groups(two_layers().named_parameters())
+    assert [(group["weight_decay"], group["rate_factor"]) for group in groups] == [(5e-4, 1.0), (5e-4, 2.0)]
+
+
+def test_every_field_of_a_descent_acts() -> None:
+    def seen(descent: Descent) -> tuple[object, ...]:
+        groups = descent.groups(two_layers().named_parameters())
+        rates = [descent.rate_in(epoch) for epoch in range(1, 61)]
+        return rates, [(group["weight_decay"], group["rate_factor"]) for group in groups], descent.epochs
+
+    changes = {
+        "epochs": 61,
+        "rate": 1e-5,
+        "weight_decay": 0.0,
+        "bias_rate_factor": 1.0,
+        "warmup_epochs": 9,
+        "warmup_factor": 0.2,
+        "milestones": (31, 50),
+        "decay": 0.5,
+    }
+    assert set(changes) == {field.name for field in dataclasses.fields(Descent)}
+    for name, value in changes.items():
+        assert seen(Descent(**{name: value})) != seen(Descent()), name
+
+
+def test_a_descent_out_of_range_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--epochs 0: at least 1\."):
+        Descent(epochs=0)
+    for name in ("rate", "weight_decay", "bias_rate_factor", "warmup_epochs", "warmup_factor", "decay"):
+        for value in (-1, float("nan")):
+            with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} {value}: 0 or more"):
+                Descent(**{name: value})
