@@ -46,7 +46,7 @@ class Descent:
         return parameter_groups(named, weight_decay=self.weight_decay, bias_rate_factor=self.bias_rate_factor)
 
     def rate_in(self, epoch: int) -> float:
-        """The rate in an epoch, which counts from 1; the schedule is stepped before an epoch, as CLIP-ReID's code does."""
+        """The rate in an epoch, which counts from 1; stepped before an epoch, as CLIP-ReID's code does."""
         return warmup_steps(
             epoch,
             rate=self.rate,
