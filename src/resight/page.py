@@ -299,7 +299,7 @@ h3 { font-size: 1.05rem; margin: 20px 0 8px; }
 p { margin: 0 0 12px; max-width: 80ch; overflow-wrap: anywhere; }
 small, figcaption, caption, .note { color: var(--muted); font-size: .85rem; }
 .summary { font-size: 1.1rem; }
-.columns { display: grid; gap: 16px 40px; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
+.columns { display: grid; gap: 16px 40px; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }
 .columns > * { min-width: 0; max-width: 560px; }
 figure { margin: 0 0 16px; }
 .scroll { overflow-x: auto; max-width: 100%; }
@@ -321,10 +321,11 @@ tr.change td { font-weight: 600; }
 .strip { display: flex; gap: 16px; width: max-content; }
 .note { margin: 12px 0 0; padding-left: 20px; overflow-wrap: anywhere; }
 ol { display: flex; gap: 8px; list-style: none; margin: 0; padding: 0; }
-.match { width: min-content; margin: 0; }
+.match { width: fit-content; min-width: 72px; margin: 0; }
 .match img { display: block; border: 4px solid; border-radius: 4px; box-sizing: content-box; }
-.match figcaption { min-width: 72px; line-height: 1.35; padding-top: 4px; }
+.match figcaption { width: 0; min-width: 100%; line-height: 1.35; padding-top: 4px; }
 .match span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.query { position: sticky; left: 0; background: var(--paper); }
 .query img { border-color: var(--ink); }
 .right img { border-color: var(--right); }
 .wrong img { border-color: var(--wrong); border-style: dashed; }
