@@ -103,11 +103,11 @@ def test_feature_after_neck_uses_the_running_statistics() -> None:
 def test_camera_vectors_change_the_embedding_and_the_unknown_gets_their_mean() -> None:
     side = Side(2.0, cameras=("1", "2", "7"))
     encoder = tiny(feature="before-neck", side=side)
-    vectors = encoder.side_vectors(["2", None, "9"], [None] * 3)
-    assert vectors is not None
-    torch.testing.assert_close(vectors[0], 2 * encoder.side_table[1])
-    torch.testing.assert_close(vectors[1], 2 * encoder.side_table.mean(0))
-    torch.testing.assert_close(vectors[2], vectors[1])
+    weights = side.weights(["2", None, "9"], [None] * 3)
+    torch.testing.assert_close(weights, torch.tensor([[0, 1, 0], [1 / 3] * 3, [1 / 3] * 3]))
+    images = encoder.preprocess.normalise(torch.from_numpy(np.stack([pixels()] * 3)).permute(0, 3, 1, 2))
+    added = 2 * torch.stack([encoder.side_table[1], encoder.side_table.mean(0), encoder.side_table.mean(0)])
+    torch.testing.assert_close(encoder.taps(images, weights), encoder.clip.image(images, side=added))
     one, two = encoder.embed_images([pixels()] * 2, cameras=["1", "7"]).embedding
     assert np.abs(one - two).max() > 1e-4
 
@@ -119,13 +119,13 @@ def test_camera_vectors_change_the_embedding_and_the_unknown_gets_their_mean() -
 def test_row_of_a_camera_and_a_view(camera: str | None, view: str | None, rows: list[int]) -> None:
     side = Side(1.0, cameras=("a", "b"), views=("x", "y"))
     assert side.n_rows == 4
-    assert side.rows_of(camera, view) == rows
+    assert side.weights([camera], [view])[0].nonzero().flatten().tolist() == rows
 
 
 def test_views_alone() -> None:
     side = Side(1.0, cameras=(), views=("x", "y", "z"))
     assert side.n_rows == 3
-    assert side.rows_of("anything", "z") == [2]
+    assert side.weights(["anything"], ["z"]).tolist() == [[0, 0, 1]]
 
 
 def test_a_resnet_takes_no_camera_vectors() -> None:

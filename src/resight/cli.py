@@ -27,6 +27,19 @@ COMMANDS = (
     Command(("data", "check"), "Find what is wrong with a data set", "data:check"),
     Command(("data", "split"), "Cut query, gallery and validation from a data set", "data:split"),
     Command(("data", "list"), "List the known benchmarks and their expected layout", "data:list_benchmarks"),
+    Command(
+        ("train", "finetune"),
+        "Fine-tune the image tower by identity and triplet loss: the baseline",
+        "train:finetune_command",
+    ),
+    Command(
+        ("train", "clip-reid"),
+        "CLIP-ReID: learned words for each identity, then the image tower",
+        "train:clip_reid_command",
+    ),
+    Command(
+        ("train", "text-direct"), "Train both towers of CLIP on pictures and captions", "train:text_direct_command"
+    ),
     Command(("embed",), "Turn pictures into vectors, and save them", "encoding:embed"),
     Command(("evaluate",), "Measure mAP, CMC and mINP on query and gallery", "encoding:evaluate"),
     Command(("doctor",), "Describe this machine and installation, for a bug report", "tour:doctor"),
@@ -105,12 +118,14 @@ def _run(words: list[str]) -> int:
     command, rest = find(words)
     module, name = command.home.split(":")
     function = getattr(importlib.import_module(f"resight.commands.{module}"), name)
-    parsed = parse(get_type_hints(function)["arguments"], rest, f"resight {' '.join(command.words)}")
+    arguments = get_type_hints(function)["arguments"]
+    before = arguments.before_flags(rest) if hasattr(arguments, "before_flags") else None
+    parsed = parse(arguments, rest, f"resight {' '.join(command.words)}", before)
     return int(function(parsed))
 
 
-def parse(arguments: type[Any], words: list[str], program: str) -> Any:
-    """The dataclass `arguments` filled from the command line; SystemExit after --help.
+def parse(arguments: type[Any], words: list[str], program: str, before: Any = None) -> Any:
+    """The dataclass `arguments` filled from the command line; SystemExit after --help. before: what flags overrule.
 
     Raises ConfigError with the parser's complaint, which it would print as a box of several lines.
     """
@@ -119,9 +134,9 @@ def parse(arguments: type[Any], words: list[str], program: str) -> Any:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                arguments, args=words, prog=program, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-            )
+            given = {} if before is None else {"default": before}
+            config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+            return tyro.cli(arguments, args=words, prog=program, config=config, **given)
     except SystemExit as ended:
         if not ended.code:
             raise

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resight.clip import weights
-from resight.clip.image import ResNetConfig, ViTConfig
+from resight.clip.image import ResNetConfig, Taps, ViTConfig
 from resight.clip.model import Clip, ClipConfig
 from resight.clip.text import TextConfig, cut_to_longest
 from resight.clip.tokenizer import tokenize
@@ -71,11 +71,21 @@ class Side:
     def n_rows(self) -> int:
         return max(1, len(self.cameras)) * max(1, len(self.views))
 
-    def rows_of(self, camera: str | None, view: str | None) -> list[int]:
+    def weights(self, cameras: Sequence[str | None], views: Sequence[str | None]) -> Tensor:
+        """What each picture takes of each row of the table [B, n_rows]: 1 of its own, or shares of those it may be."""
+        rows = [self._rows_of(camera, view) for camera, view in zip(cameras, views, strict=True)]
+        weights = torch.zeros(len(rows), self.n_rows)
+        for place, own in enumerate(rows):
+            weights[place, own] = 1 / len(own)
+        return weights
+
+    def _rows_of(self, camera: str | None, view: str | None) -> list[int]:
         """Every row of the table that the picture may belong to."""
-        cameras = [self.cameras.index(camera)] if camera in self.cameras else range(max(1, len(self.cameras)))
-        views = [self.views.index(view)] if view in self.views else range(max(1, len(self.views)))
-        return [c * max(1, len(self.views)) + v for c in cameras for v in views]
+        n_views = max(1, len(self.views))
+        one_camera, one_view = camera in self.cameras, view in self.views
+        cameras = [self.cameras.index(camera or "")] if one_camera else range(max(1, len(self.cameras)))
+        of_camera = [self.views.index(view or "")] if one_view else range(n_views)
+        return [c * n_views + v for c in cameras for v in of_camera]
 
 
 class Encoder(nn.Module):
@@ -126,24 +136,25 @@ class Encoder(nn.Module):
         """Whether the encoder has a text tower."""
         return self.clip.text is not None
 
-    def forward(self, images: Tensor, side: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, side_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Embedding [B, D] and projected feature [B, O], not normalised.
 
-        images: float [B, 3, H, W], normalised as `preprocess` says; side: [B, width], already scaled.
+        images: float [B, 3, H, W], normalised as `preprocess` says. side_weights: [B, rows], from `Side.weights`.
         """
-        taps = self.clip.image(images, side=side)
+        taps = self.taps(images, side_weights)
         if self.feature == "projected":
             return taps.projected, taps.projected
         if self.feature == "before-neck":
             return torch.cat([taps.last, taps.projected], dim=1), taps.projected
         return torch.cat([self.neck_last(taps.last), self.neck_projected(taps.projected)], dim=1), taps.projected
 
-    def side_vectors(self, cameras: Sequence[str | None], views: Sequence[str | None]) -> Tensor | None:
-        """The scaled side vector of each picture [B, width]; None when the encoder takes no side information."""
-        if self.side is None:
-            return None
-        rows = [self.side_table[self.side.rows_of(c, v)].mean(0) for c, v in zip(cameras, views, strict=True)]
-        return self.side.coefficient * torch.stack(rows)
+    def taps(self, images: Tensor, side_weights: Tensor | None = None) -> Taps:
+        """The tower's three features. images as in `forward`; side_weights [B, rows] as `Side.weights` gives them."""
+        side = None
+        if self.side is not None and side_weights is not None:
+            side = self.side.coefficient * (side_weights @ self.side_table)
+        taps: Taps = self.clip.image(images, side=side)
+        return taps
 
     @torch.inference_mode()
     def encode(
@@ -162,7 +173,7 @@ class Encoder(nn.Module):
         if self.training:
             raise ValueError("the encoder is in training mode; call eval() before it embeds")
         unknown: list[str | None] = [None] * len(images)
-        side = self.side_vectors(cameras or unknown, views or unknown)
+        side = None if self.side is None else self.side.weights(cameras or unknown, views or unknown).to(self.device)
         with autocast(self.device, precision):
             embedding, projected = self(self.preprocess.normalise(images.to(self.device)), side)
         embedding = functional.normalize(embedding.float())

@@ -70,12 +70,42 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
     import torch
 
     dtype = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    exact = device.type != "cpu" and precision == "float32"
     with (
         torch.autocast(device.type, dtype=dtype, enabled=precision != "float32"),
-        torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if exact else nullcontext(),
+        exact(device) if precision == "float32" else nullcontext(),
     ):
         yield
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """A context in which float32 means it, backward passes included."""
+    import torch
+
+    with nullcontext() if device.type == "cpu" else torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def best_precision(device: torch.device) -> Precision:
+    """What towers train in fastest here: bf16 where the hardware multiplies in it, fp16 on older GPUs, else float32."""
+    import torch
+
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    return "bf16" if device.type == "cpu" and "amx_bf16" in _bf16_flags() else "float32"
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most memory this process had on the device so far; of a processor, its resident memory."""
+    import resource
+    import sys
+
+    import torch
+
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device)) / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, but bytes on a Mac
+    return float(peak) / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def precision_note(device: torch.device, precision: Precision) -> str | None:

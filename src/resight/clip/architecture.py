@@ -169,7 +169,7 @@ def _candidates(
     """Sizes and strides that the table may be for, in the order of trust."""
     strides = _strides(tower, resized)
     if stated is not None:
-        yield stated, strides[0]
+        yield from ((stated, step) for step in strides)
         return
     side = isqrt(n_places)
     if not resized and side * side == n_places:

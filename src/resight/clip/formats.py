@@ -151,7 +151,7 @@ def _torchscript(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             # PyTorch advises against the format, yet it is the one that OpenAI's files have.
             warnings.simplefilter("ignore", DeprecationWarning)
-            state = torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+            state = torch.jit.load(str(path), map_location="cpu").state_dict()
     except (RuntimeError, ValueError, OSError) as error:
         raise _damaged(path, error) from error
     return dict(state)

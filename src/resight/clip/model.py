@@ -43,6 +43,11 @@ class Clip(nn.Module):
         self.register_parameter("logit_scale", None if config.text is None else nn.Parameter(torch.empty(())))
         self.reset_parameters()
 
+    def drop_text(self) -> None:
+        """Leaves the image tower alone."""
+        self.config = ClipConfig(self.config.image, None)
+        self.text, self.logit_scale = None, None
+
     def reset_parameters(self) -> None:
         """Set the temperature to 0.07, as in Radford et al. 2021, arXiv 2103.00020 §2.5."""
         if self.logit_scale is not None:

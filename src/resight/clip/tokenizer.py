@@ -19,6 +19,8 @@ from torch import Tensor
 
 START, END, VOCABULARY = 49406, 49407, 49408
 CONTEXT_LENGTH = 77
+PLACEHOLDER = 343
+"""The id of a word X, which learned vectors stand in for."""
 
 _MERGES = VOCABULARY - 2 - 2 * 256  # what two specials and two symbols a byte leave; the file lists five times as many
 _END_OF_WORD = "</w>"

@@ -1,0 +1,1 @@
+"""One method a file: its settings, what is learned, and the step."""

@@ -1,0 +1,100 @@
+"""The encoder that a training starts from: pre-trained towers with the recipe's necks and preprocessing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from resight.clip.image import ResNetConfig, ViTConfig
+from resight.data.transforms import Preprocess
+from resight.encoder import Card, Encoder, Feature, Side
+from resight.errors import ConfigError
+from resight.trainset import TrainSet
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+_NORMALISATION = {
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How pictures reach the image tower, and what is added to it before training."""
+
+    size: tuple[int, int] | None = (256, 128)
+    """Height and width of the pictures in pixels; persons 256 128, vehicles 256 256 (CLIP-ReID §4.1)."""
+    stride: int | None = None
+    """Pixels between patches; 12 with patches of 16 makes them overlap (CLIP-ReID §4.3). None: the weights' own."""
+    normalisation: Literal["half", "imagenet", "init"] = "half"
+    """Mean and standard deviation of the pictures: 0.5 and 0.5 (CLIP-ReID's ViT), ImageNet's (its ResNet), or what the
+    starting weights were trained with."""
+    train_interpolation: Interpolation = "bicubic"
+    """Resizing of training pictures (CLIP-ReID's code: bicubic)."""
+    test_interpolation: Interpolation = "bilinear"
+    """Resizing of all other pictures, also stored in the encoder (CLIP-ReID's code: bilinear)."""
+    side_camera: bool = False
+    """Learn a vector for each camera and add it to the class token (SIE); ViT only."""
+    side_view: bool = False
+    """Learn a vector for each view, or each camera and view, likewise; ViT only."""
+    side_coefficient: float = 1.0
+    """Factor on these vectors (CLIP-ReID's README: 1.0)."""
+    without_text: bool = False
+    """Leave the text tower out of the encoder, which is then smaller and answers pictures alone."""
+
+
+def open_start(init: str, start: Start, train: TrainSet, *, feature: Feature, seed: int, with_text: bool) -> Encoder:
+    """An encoder on the processor, in evaluation mode, with fresh necks and camera table drawn from seed.
+
+    with_text: the method itself needs the text tower. Raises ConfigError when the weights have none then, or when side
+    information is asked for that the tower or the data lack; CheckpointError when the weights cannot be had.
+    """
+    opened = Encoder.load(
+        init,
+        size=start.size,
+        stride=start.stride,
+        with_text=with_text or not start.without_text,
+        device="cpu",
+        seed=seed,
+    )
+    if with_text and not opened.can_read:
+        raise ConfigError(f"--init {init}: has no text tower, which this recipe needs. Start from a CLIP that has one.")
+    image = opened.clip.config.image
+    side = _side(start, train, image)
+    card = Card(opened.card.source, opened.card.licence, train.fingerprint, opened.card.notes)
+    encoder = Encoder(opened.clip, _preprocess(opened.preprocess, start), card, feature=feature, side=side)
+    if side is not None:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():  # CLIP-ReID's code cuts at ±2, a hundred deviations away
+            encoder.side_table.normal_(0, 0.02, generator=generator)
+    return encoder.eval()
+
+
+def training_preprocess(encoder: Encoder, start: Start) -> Preprocess:
+    """The encoder's preprocessing with the interpolation of training pictures."""
+    return replace(encoder.preprocess, interpolation=start.train_interpolation)
+
+
+def _preprocess(opened: Preprocess, start: Start) -> Preprocess:
+    mean, std = _NORMALISATION.get(start.normalisation, (opened.mean, opened.std))
+    return replace(opened, mean=mean, std=std, interpolation=start.test_interpolation)
+
+
+def _side(start: Start, train: TrainSet, image: ViTConfig | ResNetConfig) -> Side | None:
+    cameras = train.cameras if start.side_camera else ()
+    views = train.views if start.side_view else ()
+    if not start.side_camera and not start.side_view:
+        return None
+    if isinstance(image, ResNetConfig):
+        raise ConfigError(
+            "--side-camera, --side-view: vectors are added to a class token, and a ResNet has none. Leave them out."
+        )
+    for flag, asked, names in (("--side-camera", start.side_camera, cameras), ("--side-view", start.side_view, views)):
+        if asked and not names:
+            raise ConfigError(
+                f"{flag}: the train pictures name no {flag.removeprefix('--side-')}. Leave it out, or name the column."
+            )
+    return Side(start.side_coefficient, cameras, views)
