@@ -20,7 +20,7 @@ from words import pick, sentence
 MOTIFS: Final = (*faces.MOTIFS, *food.MOTIFS, *nature.MOTIFS, *objects.MOTIFS, *signs.MOTIFS)
 """Each draws a thing whose choices come from a generator, and gives the words for it, without an article."""
 
-_SHEET: Final = 224
+_SHEET: Final = 208
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _kept(sheet: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, in
     """Most as they are; some scaled down, or photographed from a screen."""
     side = int(rng.integers(96, 145))
     quality = int(rng.integers(60, 96))
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         lens = daylight(rng)
         return taken(sheet, (side, side), lens, rng), lens.quality
     if rng.random() < 0.3:
