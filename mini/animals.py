@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from beasts import SHEET, Beast, body, face
 from coats import PATTERNS, SIZE, blaze, coloured
 from nuisance import RGB, Picture, clutter, daylight, ground, infrared, night, obstructed, picture, smooth, taken
 from PIL import Image
-from words import listed, pick, sentence
+from words import fitting, listed, pick, sentence
 
 COLOURS: Final[dict[str, RGB]] = {
     "white": (230, 226, 218),
@@ -126,7 +127,8 @@ def pictures(rng: np.random.Generator, n: int) -> Iterator[Picture]:
         lens = infrared(rng) if grey else night(rng) if rng.random() < 0.1 else daylight(rng)
         size = (int(rng.integers(96, 150)),) * 2
         image = taken(sheet, size, lens, rng)
-        yield Picture(image, lens.quality, str(camera + 1), _caption(animal, turn, grey, rng))
+        caption = fitting(partial(_caption, animal, turn, grey, rng))
+        yield Picture(image, lens.quality, str(camera + 1), caption)
 
 
 def _animal(rng: np.random.Generator) -> _Animal:

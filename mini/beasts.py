@@ -232,7 +232,7 @@ def face(kind: str, fill: RGB, levels: Levels, rng: np.random.Generator) -> tupl
 
 
 def body(kind: str, fill: RGB, levels: Levels, rng: np.random.Generator) -> tuple[Beast, list[str]]:
-    """An animal from its right side under a coat [H, W, 3], and what there is to say of it."""
+    """An animal from one of its sides under a coat [H, W, 3], and what there is to say of it."""
     shape = _BODY_LIKE.get(kind, kind)
     cutout, pen = _empty()
     said: list[str] = []
@@ -276,6 +276,8 @@ def body(kind: str, fill: RGB, levels: Levels, rng: np.random.Generator) -> tupl
         x, y = (0.5, -0.1) if kind == "cow" else (0.42, -0.3) if kind == "horse" else (0.48, -0.2)
         pen.line([complex(x - 0.1, y - 0.3), complex(x + 0.12, y + 0.14)], 0.05, band)
         said.append(f"a {name} collar")
+    if rng.random() < 0.5:
+        cutout = cutout.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return Beast(cutout, 0.0), said
 
 

@@ -32,6 +32,15 @@ class Paints:
 
 
 @dataclass(frozen=True, slots=True)
+class Lamp:
+    """centre: to the right + i · down, in pixels of the sheet, as is the radius. colour: of its glow."""
+
+    centre: complex
+    radius: float
+    colour: RGB
+
+
+@dataclass(frozen=True, slots=True)
 class Solid:
     """profile: (x, z, half width) of each corner. parts: what lies between neighbours: "front", "glass", "roof", …
 
@@ -101,6 +110,9 @@ class View:
         away = y * math.cos(self.yaw) - x * math.sin(self.yaw)
         return float(away * math.cos(self.pitch) - z * math.sin(self.pitch))
 
+    def nearest(self, corners: Corners) -> float:
+        return min(self.depth(corner[None]) for corner in corners)
+
     def frame(self, vehicle: Vehicle, rng: np.random.Generator) -> tuple[float, float, float, float]:
         """A loose box around the vehicle in the camera's plane: left, top, right, bottom."""
         corners = np.concatenate([_sides(solid)[side] for solid in vehicle.solids for side in (0, 1)])
@@ -113,9 +125,12 @@ class View:
 
 
 def paint(
-    vehicle: Vehicle, view: View, box: tuple[float, float, float, float], sheet: Image.Image, *, lamps: bool, sun: float
-) -> None:
-    """Draws the vehicle so that `box` of the camera's plane fills the sheet."""
+    vehicle: Vehicle, view: View, box: tuple[float, float, float, float], sheet: Image.Image, *, sun: float
+) -> list[Lamp]:
+    """Draws the vehicle so that `box` of the camera's plane fills the sheet, and tells where its lamps are there.
+
+    sun: from which side it comes, −1 to 1.
+    """
     unit_x, unit_y = sheet.width / (box[2] - box[0]), sheet.height / (box[3] - box[1])
     draw = ImageDraw.Draw(sheet)
 
@@ -124,10 +139,11 @@ def paint(
         placed: Points = (plane.real - box[0]) * unit_x + 1j * (plane.imag - box[1]) * unit_y
         return placed
 
-    scene = _Scene(vehicle, view, draw, place, unit_x, lamps, sun)
+    scene = _Scene(vehicle, view, draw, place, unit_x, sun, [])
     scene.shadow()
-    for solid in sorted(vehicle.solids, key=lambda one: -view.depth(np.concatenate(_sides(one)))):
+    for solid in sorted(vehicle.solids, key=lambda one: -view.nearest(np.concatenate(_sides(one)))):
         scene.solid(solid)
+    return scene.lamps
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +153,8 @@ class _Scene:
     draw: ImageDraw.ImageDraw
     place: Callable[[Corners], Points]
     unit: float
-    lamps: bool
     sun: float
+    lamps: list[Lamp]
 
     def shadow(self) -> None:
         ends = (
@@ -224,12 +240,12 @@ class _Scene:
         def down(height: float) -> float:
             return 1 - height if part == "rear" else height
 
-        colour: RGB = (250, 248, 226) if part == "front" else (198, 26, 22)
-        if not self.lamps:
-            colour = (206, 212, 214) if part == "front" else (132, 20, 22)
+        colour: RGB = (206, 212, 214) if part == "front" else (132, 20, 22)
+        glow: RGB = (250, 240, 205) if part == "front" else (170, 26, 20)
         middle = down(level)
         if self.vehicle.kind == "motorbike":
             pen.oval(1j * middle, 0.6, 0.12, colour)
+            self._lamp(pen, 1j * middle, 0.5, glow)
             return
         if part == "front":
             grille = float(style.uniform(0.3, 0.6))
@@ -247,6 +263,7 @@ class _Scene:
             pen.box(-0.9, middle - 0.04, 0.9, middle + 0.04, (140, 24, 24))
         upright = part == "rear" and style.random() < 0.5
         for side in (-1, 1):
+            self._lamp(pen, side * (0.94 - wide) + 1j * middle, wide, glow)
             if upright:
                 pen.box(side * 0.88 - 0.1, middle - 0.2, side * 0.88 + 0.1, middle + 0.2, colour)
             else:
@@ -257,6 +274,10 @@ class _Scene:
         )
         if solid.parts.count("glass") == 0 and part == "rear":
             pen.line([0.03j + 0, 0.97j], 0.02, (60, 60, 62))
+
+    def _lamp(self, pen: Pen, centre: complex, size: float, glow: RGB) -> None:
+        placed = complex(pen.place(np.array([centre]))[0])
+        self.lamps.append(Lamp(placed, size * pen.unit, glow))
 
     def _roof(self, corners: Corners, light: float) -> None:
         front, rear = float(corners[0, 0]), float(corners[2, 0])

@@ -257,8 +257,8 @@ def _motorbike(paints: Paints, marks: set[str]) -> _Parts:
         solid(((1.05, 0.02), (1.05, 0.6), (0.45, 0.6), (0.45, 0.02)), 0.06, ("back",) * 3, (30, 30, 32)),
         solid(((-0.4, 0.02), (-0.4, 0.6), (-1.0, 0.6), (-1.0, 0.02)), 0.07, ("back",) * 3, (30, 30, 32)),
         solid(machine, 0.18, ("front", "back", "back", "rear"), paints.body),
-        solid(leg, 0.3, ("back",) * 3, scaled(paints.rider, 0.7)),
-        solid(rider, 0.27, ("back",) * 4, paints.rider),
-        solid(head, 0.15, ("glass", "back", "back", "back"), paints.mark),
+        solid(leg, 0.22, ("back",) * 3, scaled(paints.rider, 0.7)),
+        solid(rider, 0.24, ("back",) * 4, paints.rider),
+        solid(head, 0.13, ("glass", "back", "back", "back"), paints.mark),
     )
     return solids, ((0.75, 0.31), (-0.7, 0.31)), 0.2

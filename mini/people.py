@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from nuisance import Picture
+from nuisance import Picture, daylight, taken
 
-from resight.data.sample.cameras import CAMERAS
+from resight.data.sample.cameras import CAMERAS, SIZE
 from resight.data.sample.captions import captions
 from resight.data.sample.people import person
 from resight.data.sample.pictures import take
@@ -25,5 +25,9 @@ def pictures(rng: np.random.Generator, n: int, *, town: int) -> Iterator[Picture
     for k in range(n):
         shot = next_shot(shots[k % len(shots)], rng)
         image = take(someone, shot, _TOWNS + town, rng)
+        quality = CAMERAS[shot.camera - 1].quality
+        if rng.random() < 0.3:  # otherwise the six cameras of the sample set would be all that is ever seen
+            lens = daylight(rng)
+            image, quality = taken(image, SIZE, lens, rng), lens.quality
         [caption] = captions(someone, seen(someone, shot), walks=shot.stance.stride > 0.2, n=1, rng=rng)
-        yield Picture(image, CAMERAS[shot.camera - 1].quality, str(shot.camera), caption)
+        yield Picture(image, quality, str(shot.camera), caption)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import faces
@@ -15,7 +16,7 @@ import signs
 from nuisance import RGB, Picture, daylight, picture, taken
 from pen import Pen, Points
 from PIL import Image, ImageDraw
-from words import pick, sentence
+from words import fitting, pick, sentence
 
 MOTIFS: Final = (*faces.MOTIFS, *food.MOTIFS, *nature.MOTIFS, *objects.MOTIFS, *signs.MOTIFS)
 """Each draws a thing whose choices come from a generator, and gives the words for it, without an article."""
@@ -60,7 +61,8 @@ def pictures(rng: np.random.Generator, n: int) -> Iterator[Picture]:
         designer = int(designers[k % len(designers)])
         sheet, said = _drawn(motif, seed, DESIGNERS[designer], hands[designer], rng)
         image, quality = _kept(sheet, rng)
-        yield Picture(image, quality, str(designer + 1), _caption(said, DESIGNERS[designer], rng))
+        caption = fitting(partial(_caption, said, DESIGNERS[designer], rng))
+        yield Picture(image, quality, str(designer + 1), caption)
 
 
 def _drawn(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
-from bodies import Paints, Vehicle, View, paint
+from bodies import Lamp, Paints, Vehicle, View, paint
 from fleet import build
-from nuisance import RGB, Picture, clutter, daylight, ground, night, obstructed, rained_on, taken
+from nuisance import RGB, Picture, clutter, daylight, ground, night, obstructed, picture, rained_on, taken
 from pen import scaled
 from PIL import Image, ImageDraw
-from words import listed, pick, sentence
+from words import fitting, listed, pick, sentence
 
 COLOURS: Final[dict[str, tuple[RGB, float]]] = {
     "white": ((226, 226, 224), 0.2),
@@ -68,8 +69,10 @@ def pictures(rng: np.random.Generator, n: int) -> Iterator[Picture]:
     for k in range(n):
         camera = int(cameras[k % len(cameras)])
         view = _view(camera, vehicle, rng)
-        image, quality, light = _shot(vehicle, view, camera, rng)
-        yield Picture(image, quality, str(camera + 1), _caption(vehicle, names, view, light, rng))
+        light = pick(rng, ("day", "day", "day", "day", "rain", "night", "night"))
+        image, quality = _shot(vehicle, view, camera, light, rng)
+        caption = fitting(partial(_caption, vehicle, names, view, light, rng))
+        yield Picture(image, quality, str(camera + 1), caption)
 
 
 def _vehicle(rng: np.random.Generator) -> tuple[Vehicle, dict[str, str]]:
@@ -106,19 +109,32 @@ def _view(camera: int, vehicle: Vehicle, rng: np.random.Generator) -> View:
     )
 
 
-def _shot(vehicle: Vehicle, view: View, camera: int, rng: np.random.Generator) -> tuple[Image.Image, int, str]:
-    """The picture, its JPEG quality, and "day", "night" or "rain"."""
-    light = pick(rng, ("day", "day", "day", "day", "rain", "night", "night"))
+def _shot(vehicle: Vehicle, view: View, camera: int, light: str, rng: np.random.Generator) -> tuple[Image.Image, int]:
+    """The picture, and its JPEG quality. light: "day", "night" or "rain"."""
     box = view.frame(vehicle, rng)
     size = _size(box, rng)
     sheet = _road(camera, (2 * size[0], 2 * size[1]), rng)
-    paint(vehicle, view, box, sheet, lamps=light == "night" and rng.random() < 0.8, sun=float(rng.uniform(-1, 1)))
+    lamps = paint(vehicle, view, box, sheet, sun=float(rng.uniform(-1, 1)))
     if rng.random() < 0.2:
         obstructed(sheet, rng)
     if light == "rain":
         sheet = rained_on(sheet, rng)
     lens = night(rng) if light == "night" else daylight(rng)
-    return taken(sheet, size, lens, rng), lens.quality, light
+    image = taken(sheet, size, lens, rng)
+    if light == "night" and rng.random() < 0.7:
+        image = _glaring(image, lamps, float(rng.uniform(0.3, 1.2)))
+    return image, lens.quality
+
+
+def _glaring(image: Image.Image, lamps: list[Lamp], strength: float) -> Image.Image:
+    """The picture with lamps that shine into the lens."""
+    values = np.asarray(image, dtype=np.float32).copy()
+    y, x = np.ogrid[: image.height, : image.width]
+    for lamp in lamps:
+        near = ((x - lamp.centre.real / 2) ** 2 + (y - lamp.centre.imag / 2) ** 2) / (lamp.radius / 2 + 2) ** 2
+        glow = np.exp(-near) + 0.25 * np.exp(-near / 12)
+        values += np.float32(strength) * glow[..., None].astype(np.float32) * np.asarray(lamp.colour, dtype=np.float32)
+    return picture(values)
 
 
 def _size(box: tuple[float, float, float, float], rng: np.random.Generator) -> tuple[int, int]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 
 _T = TypeVar("_T")
+
+SHORTEST: Final = 8
+LONGEST: Final = 25
+"""Words of a caption; those of people come from the sample set's code and reach 35."""
 
 
 def pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:
@@ -25,3 +29,11 @@ def sentence(text: str) -> str:
     words = " ".join(text.split()).replace(" ,", ",").rstrip(",")
     words = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", words)
     return f"{words[0].upper()}{words[1:]}."
+
+
+def fitting(say: Callable[[], str]) -> str:
+    """The first sentence of a fitting length."""
+    while True:
+        said = say()
+        if SHORTEST <= len(said.split()) <= LONGEST:
+            return said

@@ -59,7 +59,7 @@ def test_captions_say_something_in_varied_words(drawn: Path) -> None:
         [caption] = record.captions
         assert caption.endswith(".")
         assert caption[0].isupper()
-        assert 3 <= len(caption.split()) <= 40
+        assert 8 <= len(caption.split()) <= 40
         assert count_tokens(caption) < CONTEXT_LENGTH
         said[record.identity].append(caption)
     assert all(len(set(captions)) > 1 for captions in said.values())
