@@ -10,8 +10,10 @@ from typing import Final
 
 import numpy as np
 from beasts import SHEET, Beast, body, face
-from coats import PATTERNS, SIZE, blaze, coloured
-from nuisance import RGB, Picture, clutter, daylight, ground, infrared, night, obstructed, picture, smooth, taken
+from coats import PATTERNS, SIZE, Share, blaze, coloured
+from nuisance import Picture, clutter, daylight, ground, infrared, night, obstructed, picture, smooth, taken
+from palette import near
+from pen import RGB
 from PIL import Image
 from words import fitting, listed, pick, sentence
 
@@ -136,12 +138,12 @@ def _animal(rng: np.random.Generator) -> _Animal:
     base, second, pattern = pick(rng, KINDS[kind].coats)
     shown = pick(rng, KINDS[kind].shown)
     share = PATTERNS[pattern](rng)
-    fill, other = _mixed(COLOURS[base], rng), _mixed(COLOURS[second], rng)
+    fill, other = near(rng, COLOURS[base]), near(rng, COLOURS[second])
     levels = coloured(fill, other, share, rng)
     details, mark = [], pick(rng, KINDS[kind].blazes) if shown == "face" else "none"
     pale = max((fill, other), key=sum)
     if mark != "none" and sum(pale) < 560:
-        pale = _mixed(COLOURS["white"], rng)
+        pale = near(rng, COLOURS["white"])
     covered = blaze(rng, mark)
     levels += covered[..., None] * (np.asarray(pale, dtype=np.float32) - levels)
     named = {"broad": "a broad white blaze", "narrow": "a narrow white stripe down the face"}
@@ -154,7 +156,7 @@ def _animal(rng: np.random.Generator) -> _Animal:
     return _Animal(kind, shown, beast, base, second, pattern, (*details, *said))
 
 
-def _eye_patches(share: np.ndarray[tuple[int, ...], np.dtype[np.float32]], second: str) -> list[str]:
+def _eye_patches(share: Share, second: str) -> list[str]:
     """What lies around its eyes, as seen by the viewer."""
     row, column = int(0.40 * SIZE), int(0.31 * SIZE)
     left = float(share[row - 8 : row + 8, column - 8 : column + 8].mean()) > 0.6
@@ -162,13 +164,6 @@ def _eye_patches(share: np.ndarray[tuple[int, ...], np.dtype[np.float32]], secon
     if left and right:
         return [f"{second} patches over both eyes"]
     return [f"a {second} patch over the {'left' if left else 'right'} eye"] if left or right else []
-
-
-def _mixed(colour: RGB, rng: np.random.Generator) -> RGB:
-    r, g, b = (
-        np.clip(np.asarray(colour) * rng.uniform(0.85, 1.15) + rng.uniform(-6, 6, 3), 10, 244).astype(int).tolist()
-    )
-    return r, g, b
 
 
 def _before(animal: _Animal, camera: int, turn: float, rng: np.random.Generator) -> Image.Image:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from nuisance import RGB, picture
+from nuisance import picture
 from numpy.typing import NDArray
-from pen import Pen, Points, lighter, rounded, scaled
+from pen import RGB, Pen, Points, lighter, rounded, scaled
 from PIL import Image, ImageDraw
 from words import pick
 

@@ -1,7 +1,4 @@
-"""Vehicles as solids: outlines seen from the side, drawn out to a width, and painted from any direction.
-
-Metres: x forward, y to the left, z up. A solid's profile runs from the front's foot over the roof to the rear's foot.
-"""
+"""Vehicles painted from any direction: which faces show, in what light, and what is on them."""
 
 from __future__ import annotations
 
@@ -11,117 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from nuisance import RGB
-from numpy.typing import NDArray
-from pen import Pen, Points, lighter, scaled
+from pen import RGB, Pen, Points, lighter, scaled
 from PIL import Image, ImageDraw
+from solids import Corners, Lamp, Solid, Vehicle, View, sides_of
 from words import pick
 
-Corners = NDArray[np.float64]
 GLASS: Final = (38, 46, 54)
 TYRE: Final = (24, 24, 26)
-
-
-@dataclass(frozen=True, slots=True)
-class Paints:
-    body: RGB
-    second: RGB
-    cargo: RGB
-    mark: RGB
-    rider: RGB
-
-
-@dataclass(frozen=True, slots=True)
-class Lamp:
-    """centre: to the right + i · down, in pixels of the sheet, as is the radius. colour: of its glow."""
-
-    centre: complex
-    radius: float
-    colour: RGB
-
-
-@dataclass(frozen=True, slots=True)
-class Solid:
-    """profile: (x, z, half width) of each corner. parts: what lies between neighbours: "front", "glass", "roof", …
-
-    windows: panes on its sides, as (x, z) corners. fill: its colour.
-    """
-
-    profile: tuple[tuple[float, float, float], ...]
-    parts: tuple[str, ...]
-    fill: RGB
-    windows: tuple[tuple[tuple[float, float], ...], ...] = ()
-    marked: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Vehicle:
-    """wheels: (x, radius) of each axle. style: seed of the small things. marks: "stripe", "lettering", … it carries."""
-
-    kind: str
-    solids: tuple[Solid, ...]
-    wheels: tuple[tuple[float, float], ...]
-    width: float
-    paints: Paints
-    marks: frozenset[str]
-    style: int
-
-    def details(self, view: View) -> list[str]:
-        """What there is to say of it from there; names of colours stand in braces."""
-        side, front = abs(math.cos(view.yaw)) > 0.4, math.sin(view.yaw) > 0.5
-        shown = {
-            "stripe": (side, "a {mark} stripe along the side"),
-            "lettering": (side, "{mark} lettering on the side"),
-            "logo": (side, "a {mark} logo on the side"),
-            "two-tone": (True, "a {second} lower half"),
-            "dark roof": (view.pitch > 0.2, "a {second} roof"),
-            "rack": (True, "a roof rack"),
-            "taxi sign": (True, "a taxi sign on the roof"),
-            "bonnet stripes": (front and view.pitch > 0.15, "{mark} stripes on the bonnet"),
-            "cargo": (True, "a {cargo} box"),
-            "rider": (True, "a rider in {rider}"),
-            "tank": (True, "a {cargo} tank"),
-        }
-        return [text for mark, (visible, text) in shown.items() if visible and mark in self.marks]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """yaw: 0 shows the right side, a quarter of a turn the front. pitch: how far the camera looks down. near: how
-    much larger a thing is that is a metre nearer, as a share."""
-
-    yaw: float
-    pitch: float
-    roll: float
-    near: float
-
-    def points(self, corners: Corners) -> Points:
-        """[..., 3] in metres → the camera's plane, to the right + i · down."""
-        x, y, z = corners[..., 0], corners[..., 1], corners[..., 2]
-        right = x * math.cos(self.yaw) + y * math.sin(self.yaw)
-        away = y * math.cos(self.yaw) - x * math.sin(self.yaw)
-        down = -z * math.cos(self.pitch) - away * math.sin(self.pitch)
-        depth = away * math.cos(self.pitch) - z * math.sin(self.pitch)
-        placed: Points = (right + 1j * down) * (1 - self.near * depth) * np.exp(1j * self.roll)
-        return placed
-
-    def depth(self, corners: Corners) -> float:
-        x, y, z = corners.mean(axis=0).tolist()
-        away = y * math.cos(self.yaw) - x * math.sin(self.yaw)
-        return float(away * math.cos(self.pitch) - z * math.sin(self.pitch))
-
-    def nearest(self, corners: Corners) -> float:
-        return min(self.depth(corner[None]) for corner in corners)
-
-    def frame(self, vehicle: Vehicle, rng: np.random.Generator) -> tuple[float, float, float, float]:
-        """A loose box around the vehicle in the camera's plane: left, top, right, bottom."""
-        corners = np.concatenate([_sides(solid)[side] for solid in vehicle.solids for side in (0, 1)])
-        placed = self.points(corners)
-        left, right = float(placed.real.min()), float(placed.real.max())
-        top, bottom = float(placed.imag.min()), float(placed.imag.max()) + 0.25
-        width, height = right - left, bottom - top
-        edge = rng.uniform(-0.03, 0.14, 4) * (width, height, width, height)
-        return left - float(edge[0]), top - float(edge[1]), right + float(edge[2]), bottom + float(edge[3])
 
 
 def paint(
@@ -141,7 +34,7 @@ def paint(
 
     scene = _Scene(vehicle, view, draw, place, unit_x, sun, [])
     scene.shadow()
-    for solid in sorted(vehicle.solids, key=lambda one: -view.nearest(np.concatenate(_sides(one)))):
+    for solid in sorted(vehicle.solids, key=lambda one: -view.nearest(np.concatenate(sides_of(one)))):
         scene.solid(solid)
     return scene.lamps
 
@@ -169,7 +62,7 @@ class _Scene:
         Pen(self.draw, lambda points: points, 1.0).shape(self.place(floor), (36, 37, 40))
 
     def solid(self, solid: Solid) -> None:
-        right, left = _sides(solid)
+        right, left = sides_of(solid)
         faces: list[tuple[float, str, Corners]] = []
         for k, part in enumerate(solid.parts):
             quad = np.array([left[k], right[k], right[k + 1], left[k + 1]])
@@ -371,14 +264,6 @@ class _Scene:
             if not far:
                 pen.oval(complex(x, radius), 0.62 * radius, 0.62 * radius, rim)
                 pen.oval(complex(x, radius), 0.2 * radius, 0.2 * radius, scaled(rim, 0.5))
-
-
-def _sides(solid: Solid) -> tuple[Corners, Corners]:
-    """The profile on the right, and on the left."""
-    profile = np.array(solid.profile)
-    right, left = profile[:, [0, 2, 1]].copy(), profile[:, [0, 2, 1]].copy()
-    right[:, 1] *= -1
-    return right, left
 
 
 def _area(points: Points) -> float:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-from nuisance import RGB, smooth
+from nuisance import smooth
 from numpy.typing import NDArray
+from pen import RGB
 from scipy.spatial import cKDTree
 
 SIZE: Final = 128

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from nuisance import RGB
 from palette import HUES, INK, hue, near
-from pen import Pen, scaled
+from pen import RGB, Pen, scaled
 from words import pick
 
 _EYES: Final = (

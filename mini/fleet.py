@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from bodies import Paints, Solid, Vehicle
-from nuisance import RGB
-from pen import scaled
+from pen import RGB, scaled
+from solids import Paints, Solid, Vehicle
 
 _Outline = tuple[tuple[float, float], ...]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from nuisance import RGB
 from palette import HUES, INK, hue, near
-from pen import Pen, lighter, scaled
+from pen import RGB, Pen, lighter, scaled
 from words import pick
 
 _LEAF: Final[RGB] = (76, 160, 70)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from nuisance import RGB
 from palette import INK, hue
-from pen import Pen, lighter, regular, scaled, star
+from pen import RGB, Pen, lighter, regular, scaled, star
 from words import pick
 
 _NUMBERS: Final = {4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pen import RGB
 from PIL import Image, ImageDraw, ImageFilter
 
-RGB = tuple[int, int, int]
 Pixels = NDArray[np.float32]
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from nuisance import RGB
 from palette import INK, hue
-from pen import Pen, lighter, regular, scaled, star
+from pen import RGB, Pen, lighter, regular, scaled, star
 from words import pick
 
 _STEEL: Final[RGB] = (176, 182, 190)

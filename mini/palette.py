@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from nuisance import RGB
+from pen import RGB
 
 HUES: Final[dict[str, RGB]] = {
     "red": (214, 44, 44),
@@ -39,5 +39,6 @@ def hue(rng: np.random.Generator, *besides: str) -> tuple[str, RGB]:
 
 
 def near(rng: np.random.Generator, colour: RGB) -> RGB:
-    r, g, b = np.clip(np.asarray(colour) * rng.uniform(0.9, 1.08) + rng.uniform(-8, 8, 3), 0, 255).astype(int).tolist()
+    """A colour a little off, as paint, fur and cloth of one name are."""
+    r, g, b = np.clip(np.asarray(colour) * rng.uniform(0.88, 1.12) + rng.uniform(-8, 8, 3), 6, 248).astype(int).tolist()
     return r, g, b

@@ -6,9 +6,8 @@ import math
 from typing import Final
 
 import numpy as np
-from nuisance import RGB
 from palette import HUES, hue
-from pen import Pen, Points, lighter, regular, scaled, star
+from pen import RGB, Pen, Points, lighter, regular, scaled, star
 from words import pick
 
 _WHITE: Final[RGB] = (248, 248, 248)

@@ -13,8 +13,8 @@ import nature
 import numpy as np
 import objects
 import signs
-from nuisance import RGB, Picture, daylight, picture, taken
-from pen import Pen, Points
+from nuisance import Picture, daylight, picture, taken
+from pen import RGB, Pen, Points
 from PIL import Image, ImageDraw
 from words import fitting, pick, sentence
 

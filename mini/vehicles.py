@@ -8,11 +8,13 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from bodies import Lamp, Paints, Vehicle, View, paint
+from bodies import paint
 from fleet import build
-from nuisance import RGB, Picture, clutter, daylight, ground, night, obstructed, picture, rained_on, taken
-from pen import scaled
+from nuisance import Picture, clutter, daylight, ground, night, obstructed, picture, rained_on, taken
+from palette import near
+from pen import RGB, scaled
 from PIL import Image, ImageDraw
+from solids import Lamp, Paints, Vehicle, View
 from words import fitting, listed, pick, sentence
 
 COLOURS: Final[dict[str, tuple[RGB, float]]] = {
@@ -84,13 +86,8 @@ def _vehicle(rng: np.random.Generator) -> tuple[Vehicle, dict[str, str]]:
         for part in ("body", "cargo", "rider")
     }
     names |= {part: pick(rng, list(COLOURS)) for part in ("second", "mark")}
-    paints = Paints(**{part: _mixed(COLOURS[name][0], rng) for part, name in names.items()})
+    paints = Paints(**{part: near(rng, COLOURS[name][0]) for part, name in names.items()})
     return build(kind, paints, rng), names
-
-
-def _mixed(colour: RGB, rng: np.random.Generator) -> RGB:
-    r, g, b = np.clip(np.asarray(colour) * rng.uniform(0.88, 1.12) + rng.uniform(-9, 9, 3), 6, 246).astype(int).tolist()
-    return r, g, b
 
 
 def _view(camera: int, vehicle: Vehicle, rng: np.random.Generator) -> View:
