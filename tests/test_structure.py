@@ -172,7 +172,8 @@ def flags_of(arguments: type) -> list[str]:
     found = []
     for field in dataclasses.fields(arguments):
         hint = get_type_hints(arguments, include_extras=True)[field.name]
-        if not dataclasses.is_dataclass(hint) and "Positional" not in str(hint) and "_positional" not in str(hint):
+        inside = dataclasses.is_dataclass(getattr(hint, "__origin__", hint))
+        if not inside and "Positional" not in str(hint) and "_positional" not in str(hint):
             found.append("--" + field.name.replace("_", "-"))
     return found
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resight.data.check_labels import unanswered
 from resight.data.dataset import fingerprint
 from resight.data.index import relabel
 from resight.errors import DataError
-from resight.types import Record, Splits
+from resight.types import Protocol, Record, Splits
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSet:
-    """records: N pictures; labels: int64 [N], positions in `identities`, the original ones.
+    """records: N pictures; labels: int64 [N], positions in `identities`, the original ones in `relabel`'s order.
 
-    cameras, views: the distinct ones of the records, sorted. validation: a Splits that holds nothing but validation
-    records, or None. fingerprint: of every record trained on or validated on. notes: a line each.
+    Where captions are learned from, a picture of unknown identity has a label of its own behind them. cameras, views:
+    the distinct ones of the records, sorted. validation: a Splits that holds nothing but validation records, or None.
+    fingerprint: of every record trained on or validated on. notes: a line each.
     """
 
     records: tuple[Record, ...]
@@ -31,62 +33,83 @@ class TrainSet:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        return _distinct([record.camera for record in self.records])
+        return tuple(relabel(record.camera for record in self.records))
 
     @property
     def views(self) -> tuple[str, ...]:
-        return _distinct([record.view for record in self.records])
+        return tuple(relabel(record.view for record in self.records))
 
 
-def train_set(splits: Splits, *, validate: bool, validation_share: float = 0.1, seed: int = 0) -> TrainSet:
+def train_set(
+    splits: Splits, *, captions: bool = False, validate: bool = False, validation_share: float = 0.1, seed: int = 0
+) -> TrainSet:
     """The train records, those without a split where the data names none; query and gallery are not looked at.
 
-    validate: keep identities apart: the data's own validation records, else validation_share of the train identities
-    that have a match, drawn from seed. Raises DataError when nothing is left to train on, or nothing to validate on.
+    captions: learn from captions and not from identities, which may then be unknown. validate: keep identities apart:
+    the data's own validation records, else validation_share of the train identities that have something to find, drawn
+    from seed. Raises DataError when nothing is left to train on, or nothing to validate on.
     """
-    known, notes = _with_identity(splits.train or splits.unassigned)
-    if not known:
-        raise DataError(f"{splits.root}: has no picture to train on: none is marked train and has an identity.")
-    validation, train = splits.validation, known
+    train = splits.train or splits.unassigned
+    usable = [record for record in train if (record.captions if captions else record.identity is not None)]
+    what = "a caption" if captions else "an identity"
+    if not usable:
+        column = "caption" if captions else "identity"
+        raise DataError(
+            f"{splits.root}: none of its {len(train):,} train pictures has {what}. Mark some as train, or name the "
+            f"column: --column {column}=…"
+        )
+    notes = []
+    if len(usable) < len(train):
+        notes.append(f"{len(train) - len(usable):,} train pictures without {what} are left out.")
+    validation = splits.validation if validate else ()
+    protocol = _protocol(splits.protocol, validation or usable, captions)
     if validate and not validation:
-        chosen = _chosen(known, validation_share, seed)
-        validation = tuple(replace(r, split="validation") for r in known if r.identity in chosen)
-        train = [record for record in known if record.identity not in chosen]
+        chosen = _chosen(usable, protocol, validation_share, seed)
+        validation = tuple(replace(record, split="validation") for record in usable if record.identity in chosen)
+        usable = [record for record in usable if record.identity not in chosen]
         notes.append(f"{len(chosen)} of the train identities are kept apart for validation.")
-    order = relabel(record.identity for record in train)
-    apart = Splits(splits.name, splits.root, splits.protocol, validation=validation) if validate else None
+    if validate and not _answered(validation, protocol):
+        raise DataError(
+            f"{splits.root}: no validation picture has anything to find ({protocol}). Correct the validation records, "
+            "or train without --validate-every."
+        )
+    order = relabel(record.identity for record in usable)
+    unknown = iter(range(len(order), len(order) + len(usable)))
+    labels = [next(unknown) if record.identity is None else order[record.identity] for record in usable]
     return TrainSet(
-        tuple(train),
+        tuple(usable),
         tuple(order),
-        np.array([order[record.identity or ""] for record in train], dtype=np.int64),
-        apart,
-        fingerprint([*train, *(validation if validate else ())], splits.root),
+        np.array(labels, dtype=np.int64),
+        Splits(splits.name, splits.root, protocol, validation=validation) if validate else None,
+        fingerprint([*usable, *validation], splits.root),
         tuple(notes),
     )
 
 
-def _with_identity(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    known = [record for record in records if record.identity is not None]
-    n_unknown = len(records) - len(known)
-    return known, [f"{n_unknown:,} train pictures without an identity are left out."] if n_unknown else []
+def _protocol(own: Protocol, records: Iterable[Record], captions: bool) -> Protocol:
+    """How validation pictures are compared: as the data set says, as far as they tell what that needs."""
+    if captions:
+        return "text"
+    no_camera = all(record.camera is None for record in records)
+    return "any-camera" if own == "text" or (own == "cross-camera" and no_camera) else own
 
 
-def _chosen(records: Sequence[Record], share: float, seed: int) -> set[str]:
-    """Identities for validation. Raises DataError when no identity has two pictures to compare."""
-    pictures: dict[str, int] = {}
-    for record in records:
-        assert record.identity is not None
-        pictures[record.identity] = pictures.get(record.identity, 0) + 1
-    usable = [identity for identity in relabel(pictures) if pictures[identity] > 1]
-    n = max(2, round(share * len(pictures)))
-    if len(usable) < n or len(pictures) - n < 2:
+def _answered(records: Sequence[Record], protocol: Protocol) -> set[str]:
+    """The identities that have something to find among the records."""
+    asking = [record for record in records if record.captions] if protocol == "text" else records
+    lost = set(unanswered(asking, records, protocol))
+    return {record.identity for record in asking if record.identity is not None and record not in lost}
+
+
+def _chosen(records: Sequence[Record], protocol: Protocol, share: float, seed: int) -> set[str]:
+    """Identities for validation. Raises DataError when too few have anything to find, or too few are left."""
+    identities, answered = relabel(record.identity for record in records), _answered(records, protocol)
+    usable = [identity for identity in identities if identity in answered]
+    n = max(2, round(share * len(identities)))
+    if len(usable) < n or len(identities) - n < 2:
         raise DataError(
-            f"{len(pictures)} train identities, of which {len(usable)} have two pictures, are too few to keep "
-            f"{n} for validation. Train without --validate-every, or bring more pictures."
+            f"{len(identities)} train identities, of which {len(usable)} have something to find ({protocol}), are too "
+            f"few to keep {n} for validation. Train without --validate-every, or bring more pictures."
         )
     rng = np.random.default_rng((seed, 1))
     return {usable[place] for place in rng.permutation(len(usable))[:n]}
-
-
-def _distinct(names: Sequence[str | None]) -> tuple[str, ...]:
-    return tuple(relabel(names))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import Annotated, Any, ClassVar, Self
 
 import tyro
 
 from resight.commands.arguments import DataArguments, print_json
+from resight.commands.settings import override
 from resight.errors import ConfigError
 from resight.recipes import clip_reid, finetune, text_direct
 from resight.runs import read_config
@@ -19,44 +22,71 @@ from resight.runs import read_config
 
 @dataclass(frozen=True, slots=True)
 class TrainCommand:
-    """What every recipe's command takes."""
+    """What every recipe's command takes; each adds its `recipe` and its `settings`."""
 
+    recipe: ClassVar[ModuleType]
     data: DataArguments
     init: str
-    """Weights to start from: an encoder folder, resight-mini, resight-mini-rn, an alias (openai:ViT-B-16), hf-hub:…, a
-    checkpoint file, or random:WIDTHxDEPTH[/PATCH]."""
+    """Weights to start from: an encoder folder, an alias (openai:ViT-B-16), hf-hub:owner/name, a checkpoint file, or
+    random:WIDTHxDEPTH[/PATCH]."""
     out: Path
-    """Run folder to write: settings, figures, checkpoints, and the encoder; new or empty."""
+    """Run folder to write: settings, figures, checkpoints and the encoder; new or empty."""
     preset: str | None = None
-    """Named settings, which flags overrule."""
+    """Published settings by name; --config and flags overrule them."""
     config: Path | None = None
-    """A run folder, or its config.json, whose settings to take over; --preset and flags overrule them."""
+    """A run folder, or its config.json, whose settings to take; flags overrule them."""
     resume: bool = False
-    """Go on with the run in --out, with its settings."""
+    """Go on with the run in --out, with its data, weights and settings."""
     json: bool = False
     """Print the outcome as JSON."""
 
     @classmethod
     def before_flags(cls, words: Sequence[str]) -> Self:
-        """What holds before flags are read: defaults, then the preset's, the file's, or the resumed run's settings."""
-        recipe = _recipe(cls)
-        settings, named = recipe.Config(), _named(words)
-        data: dict[str, Any] = {"data": tyro.MISSING}
-        init: Any = tyro.MISSING
-        if "--resume" in words and "out" in named:
-            there = read_config(Path(named["out"]))
-            data, init = there["data"] | {"data": Path(there["data"]["data"])}, there["init"]
-            data = {field.name: data[field.name] for field in dataclasses.fields(DataArguments)}
-            data["column"] = tuple(data["column"])
-            settings = override(settings, there["settings"])
-        elif "config" in named:
-            settings = override(settings, read_config(Path(named["config"]))["settings"])
-        if "preset" in named:
-            if named["preset"] not in recipe.PRESETS:
-                known = ", ".join(recipe.PRESETS) or "none"
-                raise ConfigError(f"--preset {named['preset']}: {recipe.NAME} has no such preset; there is {known}.")
-            settings = override(settings, recipe.PRESETS[named["preset"]])
-        return cls(data=DataArguments(**data), init=init, out=tyro.MISSING, settings=settings)  # type: ignore[call-arg]
+        """The command as it is before its flags are read, which overrule it."""
+        early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        for flag in ("--out", "--preset", "--config"):  # these decide what the others are without a flag
+            early.add_argument(flag, nargs="?")
+        early.add_argument("--resume", action="store_true")
+        found, _ = early.parse_known_args(words)
+        nothing: Any = tyro.MISSING
+        return cls(
+            data=DataArguments(nothing),
+            init=nothing,
+            out=Path(found.out) if found.out else nothing,
+            preset=found.preset,
+            config=Path(found.config) if found.config else None,
+            resume=found.resume,
+        )._with_settings()
+
+    def _with_settings(self) -> Self:
+        """Settings: default < preset < config file; a run that goes on has its own in place of the defaults."""
+        known: dict[str, Any] = {"settings": self.recipe.Config()}
+        if self.resume and isinstance(self.out, Path):
+            known = self._of_the_run(self.out)
+        if self.preset is not None:
+            if self.preset not in self.recipe.PRESETS:
+                there = ", ".join(self.recipe.PRESETS) or "none"
+                raise ConfigError(
+                    f"--preset {self.preset}: {self.recipe.NAME} has no such preset; choose from: {there}."
+                )
+            known["settings"] = override(known["settings"], self.recipe.PRESETS[self.preset], f"--preset {self.preset}")
+        if self.config is not None:
+            stored = read_config(self.config)["settings"]
+            known["settings"] = override(known["settings"], stored, f"--config {self.config}")
+        return dataclasses.replace(self, **known)
+
+    def _of_the_run(self, folder: Path) -> dict[str, Any]:
+        """Data, weights and settings that the run in the folder was begun with."""
+        there = read_config(folder)
+        if there["recipe"] != self.recipe.NAME:
+            raise ConfigError(f"--resume: {folder} is a run of {there['recipe']}. Use resight train {there['recipe']}.")
+        source = str(folder / "config.json")
+        data = {name: there["data"].get(name) for name in (f.name for f in dataclasses.fields(DataArguments))}
+        return {
+            "data": override(DataArguments(Path()), data, source),
+            "init": there["init"],
+            "settings": override(self.recipe.Config(), there["settings"], source),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +96,12 @@ class FinetuneCommand(TrainCommand):
     Presets: person (the defaults), veri, vehicleid, and each with -resnet.
     """
 
-    settings: finetune.Config = dataclasses.field(default_factory=finetune.Config)
+    recipe: ClassVar[ModuleType] = finetune
+    settings: Annotated[finetune.Config, tyro.conf.arg(name="method")] = field(default_factory=finetune.Config)
 
 
 def finetune_command(arguments: FinetuneCommand) -> int:
-    return _train(arguments)
+    return _train(arguments.recipe, arguments, arguments.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +111,27 @@ class ClipReidCommand(TrainCommand):
     Presets: person (the defaults), veri, vehicleid, and each with -resnet.
     """
 
-    settings: clip_reid.Config = dataclasses.field(default_factory=clip_reid.Config)
+    recipe: ClassVar[ModuleType] = clip_reid
+    settings: Annotated[clip_reid.Config, tyro.conf.arg(name="method")] = field(default_factory=clip_reid.Config)
 
 
 def clip_reid_command(arguments: ClipReidCommand) -> int:
-    return _train(arguments)
+    return _train(arguments.recipe, arguments, arguments.settings)
 
 
 @dataclass(frozen=True, slots=True)
 class TextDirectCommand(TrainCommand):
     """Train both towers of CLIP on pictures and captions by their contrast."""
 
-    settings: text_direct.Config = dataclasses.field(default_factory=text_direct.Config)
+    recipe: ClassVar[ModuleType] = text_direct
+    settings: Annotated[text_direct.Config, tyro.conf.arg(name="method")] = field(default_factory=text_direct.Config)
 
 
 def text_direct_command(arguments: TextDirectCommand) -> int:
-    return _train(arguments)
+    return _train(arguments.recipe, arguments, arguments.settings)
 
 
-def _recipe(command: type[TrainCommand]) -> Any:
-    """The module whose Config the command's settings are."""
-    config = next(f for f in dataclasses.fields(command) if f.name == "settings").default_factory
-    return sys.modules[config.__module__]
-
-
-def _train(arguments: FinetuneCommand | ClipReidCommand | TextDirectCommand) -> int:
+def _train(recipe: ModuleType, arguments: TrainCommand, settings: Any) -> int:
     import torch
 
     from resight.environment import default_cache
@@ -113,11 +140,14 @@ def _train(arguments: FinetuneCommand | ClipReidCommand | TextDirectCommand) -> 
     from resight.training import FREE, Machine
     from resight.trainset import train_set
 
-    recipe, settings = _recipe(type(arguments)), arguments.settings
     engine = settings.engine
     splits = arguments.data.read()
     data = train_set(
-        splits, validate=engine.validate_every > 0, validation_share=engine.validation_share, seed=engine.seed
+        splits,
+        captions=recipe.LEARNS_FROM == "captions",
+        validate=engine.validate_every > 0,
+        validation_share=engine.validation_share,
+        seed=engine.seed,
     )
     machine = Machine.of(engine)
     read = dataclasses.asdict(arguments.data) | {"data": str(arguments.data.data.absolute())}
@@ -147,42 +177,3 @@ def _train(arguments: FinetuneCommand | ClipReidCommand | TextDirectCommand) -> 
     machine.processes.wait()
     machine.processes.leave()
     return 0
-
-
-def override(settings: Any, values: Mapping[str, Any]) -> Any:
-    """The settings with some fields, of nested ones too, by their names; lists become tuples.
-
-    Raises ConfigError for a name that there is not.
-    """
-    left = dict(values)
-    changed = _override(settings, left)
-    if left:
-        raise ConfigError(
-            f"unknown setting {', '.join(sorted(left))}: this version's {type(settings).__module__} has none."
-        )
-    return changed
-
-
-def _override(settings: Any, left: dict[str, Any]) -> Any:
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            inner = left.pop(field.name, None)
-            if isinstance(inner, Mapping):
-                value = override(value, inner)
-            changes[field.name] = _override(value, left)
-        elif field.name in left:
-            given = left.pop(field.name)
-            changes[field.name] = tuple(given) if isinstance(given, list) else given
-    return dataclasses.replace(settings, **changes)
-
-
-def _named(words: Sequence[str]) -> dict[str, str]:
-    """The values of flags that decide what the others' defaults are, found before parsing."""
-    found: dict[str, str] = {}
-    for place, word in enumerate(words):
-        flag, _, value = word.partition("=")
-        if flag in ("--preset", "--config", "--out"):
-            found[flag[2:]] = value or (words[place + 1] if place + 1 < len(words) else "")
-    return found

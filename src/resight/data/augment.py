@@ -62,20 +62,21 @@ class Draws:
 class Augment:
     """Flip, pad and crop, colour, random erasing; the defaults are CLIP-ReID's (Li et al. 2023, arXiv 2211.13977).
 
-    flip: probability. pad: pixels of black on every side, of which a crop of the old size is taken; 0 leaves out the
-    crop. erase: probability of random erasing (Zhong et al. 2017, arXiv 1708.04896). erasing: "pixel" fills a box of
-    2 to 33.3 % of the picture with N(0, 1) in normalised space, a number for each pixel and channel, the logarithm of
-    its height / width uniform; "constant", as PCL-CLIP (Li and Gong 2023, arXiv 2310.17218), fills 2 to 40 % with 0.5
-    in normalised space, its height / width uniform. colour: s, for factors of brightness, contrast and saturation
-    that are uniform in 1-s … 1+s; the papers have none, which is 0.
     Raises ConfigError where a value has the wrong type or lies out of range.
     """
 
     flip: float = 0.5
+    """Probability of the mirror image (CLIP-ReID's code: 0.5)."""
     pad: int = 10
+    """Pixels of black on every side, of which a crop of the old size is taken; 0: no crop (CLIP-ReID's code: 10)."""
     erase: float = 0.5
+    """Probability of random erasing (Zhong et al. 2017, arXiv 1708.04896; CLIP-ReID's code: 0.5)."""
     erasing: Erasing = "pixel"
+    """What is erased: "pixel" fills a box of 2 to 33.3 % of the picture with N(0, 1) in normalised space, a number for
+    each pixel and channel, the logarithm of its height / width uniform (CLIP-ReID's code); "constant" fills 2 to 40 %
+    with 0.5 in normalised space, its height / width uniform (PCL-CLIP's code, arXiv 2310.17218)."""
     colour: float = 0.0
+    """s, for factors of brightness, contrast and saturation that are uniform in 1-s … 1+s (the papers have none: 0)."""
 
     def __post_init__(self) -> None:
         for name in ("flip", "erase", "colour"):

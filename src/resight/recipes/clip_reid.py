@@ -7,6 +7,7 @@ and fine-tunes the image tower by identity and triplet loss, as the baseline doe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from resight.training import Engine, Epoch, Machine, Stage, fit
 from resight.trainset import TrainSet
 
 NAME = "clip-reid"
+LEARNS_FROM = "identities"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,14 @@ class Config:
     engine: Engine = field(default_factory=Engine)
 
     def __post_init__(self) -> None:
-        weights = ("identity_weight", "triplet_weight", "prompt_weight", "smoothing", "prompt_weight_decay")
+        weights = ("identity_weight", "triplet_weight", "prompt_weight", "prompt_weight_decay")
         for name in (*weights, "prompt_rate", "prompt_start_rate", "prompt_floor_rate"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more.")
+        if self.margin is not None and not 0 <= self.margin < math.inf:
+            raise ConfigError(f"--margin {self.margin}: 0 or more, or None.")
+        if not 0 <= self.smoothing <= 1:
+            raise ConfigError(f"--smoothing {self.smoothing}: from 0 to 1.")
         for name in ("n_identities", "n_images", "prompt_batch"):
             if getattr(self, name) < 2:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 2.")
@@ -91,26 +97,38 @@ class Config:
             raise ConfigError("--noun: is empty. Say what the pictures show, such as person, vehicle or cow.")
 
 
+_VIT: dict[str, object] = {
+    "normalisation": "half",
+    "identity_weight": 0.25,
+    "smoothing": 0.1,
+    "epochs": 60,
+    "rate": 5e-6,
+    "weight_decay": 1e-4,
+    "warmup_factor": 0.1,
+    "milestones": (30, 50),
+}
 _RESNET: dict[str, object] = {
+    "stride": 16,  # layer4 keeps its resolution
     "normalisation": "imagenet",
-    "prompt_epochs": 60,
     "identity_weight": 1.0,
+    "smoothing": 0.1,
     "epochs": 120,
     "rate": 3.5e-4,
     "weight_decay": 5e-4,
     "warmup_factor": 0.01,
     "milestones": (40, 70),
 }
-_VEHICLE: dict[str, object] = {"size": (256, 256), "noun": "vehicle", "prompt_epochs": 60}
+_PERSON: dict[str, object] = {"size": (256, 128), "noun": "person", "prompt_epochs": 120, "prompt_batch": 64}
+_VEHICLE: dict[str, object] = {"size": (256, 256), "noun": "vehicle", "prompt_epochs": 60, "prompt_batch": 64}
 PRESETS: dict[str, dict[str, object]] = {
-    "person": {},
-    "veri": _VEHICLE,
-    "vehicleid": _VEHICLE | {"prompt_batch": 256, "rate": 5e-5},
-    "person-resnet": _RESNET,
+    "person": _VIT | _PERSON,
+    "veri": _VIT | _VEHICLE,
+    "vehicleid": _VIT | _VEHICLE | {"prompt_batch": 256, "rate": 5e-5},
+    "person-resnet": _RESNET | _PERSON | {"prompt_epochs": 60},
     "veri-resnet": _RESNET | _VEHICLE,
     "vehicleid-resnet": _RESNET | _VEHICLE | {"prompt_batch": 256, "smoothing": 0.0},
 }
-"""CLIP-ReID's published settings: persons or vehicles, ViT-B/16 or ResNet-50."""
+"""The settings of CLIP-ReID's code: persons or vehicles, ViT-B/16 or ResNet-50."""
 
 
 def train(

@@ -7,6 +7,7 @@ classifier each. The embedding is `last` beside `projected`, before the necks.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from resight.training import Engine, Machine, Stage, fit
 from resight.trainset import TrainSet
 
 NAME = "finetune"
+LEARNS_FROM = "identities"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +55,48 @@ class Config:
     engine: Engine = field(default_factory=Engine)
 
     def __post_init__(self) -> None:
-        for name in ("identity_weight", "triplet_weight", "smoothing"):
-            if getattr(self, name) < 0:
+        for name in ("identity_weight", "triplet_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more.")
+        if self.margin is not None and not 0 <= self.margin < math.inf:
+            raise ConfigError(f"--margin {self.margin}: 0 or more, or None.")
+        if not 0 <= self.smoothing <= 1:
+            raise ConfigError(f"--smoothing {self.smoothing}: from 0 to 1.")
         for name in ("n_identities", "n_images"):
             if getattr(self, name) < 2:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 2.")
 
 
+_VIT: dict[str, object] = {
+    "normalisation": "half",
+    "epochs": 60,
+    "rate": 5e-6,
+    "weight_decay": 1e-4,
+    "warmup_factor": 0.1,
+    "milestones": (30, 50),
+    "smoothing": 0.1,
+}
 _RESNET: dict[str, object] = {
+    "stride": 16,  # layer4 keeps its resolution
     "normalisation": "imagenet",
     "epochs": 120,
     "rate": 3.5e-4,
     "weight_decay": 5e-4,
     "warmup_factor": 0.01,
     "milestones": (40, 70),
+    "smoothing": 0.1,
 }
+_PERSON: dict[str, object] = {"size": (256, 128)}
 _VEHICLE: dict[str, object] = {"size": (256, 256)}
 PRESETS: dict[str, dict[str, object]] = {
-    "person": {},
-    "veri": _VEHICLE,
-    "vehicleid": _VEHICLE | {"rate": 5e-5, "smoothing": 0.0},
-    "person-resnet": _RESNET,
+    "person": _VIT | _PERSON,
+    "veri": _VIT | _VEHICLE,
+    "vehicleid": _VIT | _VEHICLE | {"rate": 5e-5, "smoothing": 0.0},
+    "person-resnet": _RESNET | _PERSON,
     "veri-resnet": _RESNET | _VEHICLE,
     "vehicleid-resnet": _RESNET | _VEHICLE | {"smoothing": 0.0},
 }
-"""CLIP-ReID's published settings: persons or vehicles, ViT-B/16 or ResNet-50."""
+"""The settings of CLIP-ReID's code for its baseline: persons or vehicles, ViT-B/16 or ResNet-50."""
 
 
 def train(

@@ -18,7 +18,7 @@ from resight.clip.tokenizer import tokenize
 from resight.data.augment import Augment
 from resight.data.samplers import one_per_identity_batches
 from resight.encoder import Encoder
-from resight.errors import ConfigError, DataError
+from resight.errors import ConfigError
 from resight.losses.contrastive import image_text_contrastive
 from resight.optim import parameter_groups, warmup_then_cosine
 from resight.pictures import PictureBatch, Pictures
@@ -30,6 +30,7 @@ from resight.trainset import TrainSet
 from resight.types import Record
 
 NAME = "text-direct"
+LEARNS_FROM = "captions"
 LARGEST_SCALE = math.log(100)
 """CLIP's bound on its logit scale (§2.5), so that training stays stable."""
 
@@ -59,7 +60,7 @@ class Config:
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(f"--warmup-epochs {self.warmup_epochs}: fewer than the {self.epochs} epochs.")
         for name in ("rate", "weight_decay"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more.")
 
 
@@ -71,12 +72,7 @@ def train(
 ) -> Encoder:
     """The encoder, whose embedding is the projected feature that texts are compared with."""
     engine = config.engine
-    captioned = [row for row, record in enumerate(data.records) if record.captions]
-    if len(captioned) < 2:
-        raise DataError(
-            "The train pictures have no captions, which this recipe learns from. Name the column: --column caption=…"
-        )
-    records, labels = [data.records[row] for row in captioned], data.labels[captioned]
+    records = data.records
     encoder = open_start(init, config.start, data, feature="projected", seed=engine.seed, with_text=True)
     encoder.to(machine.device).train()
     clip = encoder.clip
@@ -88,7 +84,7 @@ def train(
     read = machine.spread(lambda tokens: (text(tokens),), engine, module=text)
 
     def batches(epoch: int, first: int) -> Epoch[PictureBatch]:
-        plan = one_per_identity_batches(labels, batch_size=config.batch_size, seed=engine.seed, epoch=epoch)
+        plan = one_per_identity_batches(data.labels, batch_size=config.batch_size, seed=engine.seed, epoch=epoch)
         return pictures.epoch(plan, epoch, first)
 
     def step(batch: PictureBatch) -> dict[str, Tensor]:
