@@ -36,10 +36,12 @@ class Progress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[shown]}"),
         )
-        with Bars(*columns, console=self._console, transient=True) as self._bars:
-            self._task = self._bars.add_task(name, total=None, shown="")
-            yield
-        self._bars = None
+        try:
+            with Bars(*columns, console=self._console, transient=True) as self._bars:
+                self._task = self._bars.add_task(name, total=None, shown="")
+                yield
+        finally:
+            self._bars = None
 
     def say(self, line: str) -> None:
         """A remark."""

@@ -10,10 +10,10 @@ import json
 import os
 import pickle
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -69,12 +69,11 @@ class Run:
         if resume:
             run._compare(request)
             run._drop_rubbish()
-            return run
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            known = (folder / "config.json").is_file()
-            hint = " To go on with the run in it, add --resume." if known else ""
-            raise ConfigError(f"--out {folder}: is not empty. Name a new folder.{hint}")
-        if writes:
+        elif writes:  # the others may come when this one has already begun to fill it
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                known = (folder / "config.json").is_file()
+                hint = " To go on with the run in it, add --resume." if known else ""
+                raise ConfigError(f"--out {folder}: is not empty. Name a new folder.{hint}")
             run._create(request)
         return run
 
@@ -104,7 +103,7 @@ class Run:
     def _drop_rubbish(self) -> None:
         """Removes what an interrupted write left."""
         if self._writes:
-            for path in (self.folder / "checkpoints").glob("*.part"):
+            for path in (*self.folder.glob("*.part"), *(self.folder / "checkpoints").glob("*.part")):
                 path.unlink(missing_ok=True)
 
     def log(self, entry: Mapping[str, Any]) -> None:
@@ -113,43 +112,30 @@ class Run:
             return
         try:
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+                file.write(json.dumps(entry, allow_nan=False) + "\n")
         except OSError as error:
             raise CheckpointError(
                 f"{self.folder / 'metrics.jsonl'}: cannot be written ({error}). Free the disk, then use --resume."
             ) from error
 
     def entries(self) -> list[dict[str, Any]]:
-        """Every whole line of metrics.jsonl."""
+        """Every whole line of metrics.jsonl; one that was cut short, as a stopped process leaves it, is left out."""
         path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        entries = []
-        for line in lines:
-            try:
-                entries.append(json.loads(line))
-            except json.JSONDecodeError:  # the process died while it wrote
-                continue
-        return entries
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error}).") from error
+        found = [_parsed(line) for line in text.splitlines()]
+        return [entry for entry in found if entry is not None]
 
     def save(self, stage: str, state: Mapping[str, Any]) -> None:
-        """Replaces the stage's checkpoint, whole or not at all. Raises CheckpointError when the disk refuses."""
-        if not self._writes:
-            return
-        path = self._checkpoint(stage)
-        part = path.with_name(path.name + ".part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except (OSError, RuntimeError) as error:  # PyTorch reports a full disk as RuntimeError
-            part.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"{path}: cannot be written ({' '.join(str(error).split())}). The checkpoint before it is kept: "
-                "free the disk, then go on with --resume."
-            ) from error
+        """Replaces the stage's checkpoint, whole or not at all. Raises CheckpointError when the disk refuses.
+
+        state holds tensors and plain values, with "epoch" and "step", the place to go on from.
+        """
+        if self._writes:
+            hint = "The checkpoint before it is kept: free the disk, then go on with --resume."
+            _replace(self._checkpoint(stage), lambda file: torch.save(state, file), hint)
 
     def load(self, stage: str) -> dict[str, Any] | None:
         """The stage's checkpoint; None when it has none yet, and metrics.jsonl is cut back to where it stands.
@@ -164,18 +150,17 @@ class Run:
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise CheckpointError(
-                f"{path}: is damaged ({str(error).splitlines()[0]}). Bring back a copy or begin anew."
-            ) from error
-        reached = state["epoch"], state["step"]
+            reached = state["epoch"], state["step"]
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{path}: is damaged ({why}). Bring back a copy or begin anew.") from error
         self._rewrite([e for e in entries if e["stage"] != stage or (e["epoch"], e["step"]) <= reached])
         return state
 
     def _rewrite(self, entries: Sequence[Mapping[str, Any]]) -> None:
         if self._writes and (self.folder / "metrics.jsonl").exists():
             text = "".join(json.dumps(entry) + "\n" for entry in entries)
-            write_text(self.folder / "metrics.jsonl", text)
+            _write_text(self.folder / "metrics.jsonl", text)
 
     def _checkpoint(self, stage: str) -> Path:
         return self.folder / "checkpoints" / f"{stage}.pt"
@@ -193,9 +178,14 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: holds no run to read the settings of (no config.json). Check the path.") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read as a run's settings ({error}).") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("settings"), dict):
+    if not isinstance(config, dict) or config.get("format") != FORMAT or not _is_request(config):
         raise ConfigError(f"{file}: is not a config.json of this version's runs (format {FORMAT}).")
     return config
+
+
+def _is_request(config: Mapping[str, Any]) -> bool:
+    kinds = {"recipe": str, "init": str, "data": dict, "settings": dict}
+    return all(isinstance(config.get(name), kind) for name, kind in kinds.items())
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,15 +198,31 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_json(path: Path, value: Any) -> None:
     """Replaces a file, whole or not at all. Raises CheckpointError when the disk refuses."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    _write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file, whole or not at all. Raises CheckpointError when the disk refuses."""
+def _write_text(path: Path, text: str) -> None:
+    _replace(path, lambda file: file.write(text.encode()), "Free the disk or name another --out.")
+
+
+def _replace(path: Path, fill: Callable[[BinaryIO], object], hint: str) -> None:
+    """Puts what `fill` writes in place of the file, whole or not at all."""
     part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8")
+        with part.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # PyTorch reports a full disk as RuntimeError
         part.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: cannot be written ({error}). Free the disk or name another --out.") from error
+        raise CheckpointError(f"{path}: cannot be written ({' '.join(str(error).split())}). {hint}") from error
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None when it is not one of ours."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and entry.keys() >= {"stage", "epoch", "step"} else None
