@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from resight.clip.image import Taps, VisionTransformer
+from resight.clip.image import Taps
 from resight.data.samplers import identity_batches
 from resight.encoder import Encoder
-from resight.errors import ConfigError
 from resight.evaluate import Rules, evaluate
 from resight.pictures import PictureBatch, Pictures
 from resight.training import Engine, Epoch, Machine
@@ -37,15 +36,11 @@ class IdentityTower(nn.Module):
         self.encoder = encoder
         self.data, self.machine, self.engine = data, machine, engine
         _, last, projected = encoder.clip.config.image.tap_widths
-        self.classifier_last = _classifier(last, len(data.identities), seed=engine.seed)
-        self.classifier_projected = _classifier(projected, len(data.identities), seed=engine.seed + 1)
+        self.classifier_last = _classifier(last, len(data.identities), seed=engine.seed + 1)
+        self.classifier_projected = _classifier(projected, len(data.identities), seed=engine.seed + 2)
         self.labels = torch.from_numpy(data.labels).to(machine.device)
         cameras, views = ([getattr(r, name) for r in data.records] for name in ("camera", "view"))
         self.side_weights = None if encoder.side is None else encoder.side.weights(cameras, views).to(machine.device)
-        if isinstance(encoder.clip.image, VisionTransformer):
-            encoder.clip.image.transformer.recompute = engine.recompute
-        elif engine.recompute:
-            raise ConfigError("--recompute: is for vision transformers; use --micro-batch with a ResNet.")
         if encoder.clip.text is not None:  # kept for words, and not trained here
             encoder.clip.text.requires_grad_(False)
         if encoder.clip.logit_scale is not None:

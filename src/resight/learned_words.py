@@ -15,7 +15,7 @@ from torch import Tensor
 
 from resight.clip.model import Clip
 from resight.clip.prompts import IdentityPrompts
-from resight.clip.tokenizer import PLACEHOLDER, tokenize
+from resight.clip.tokenizer import PLACEHOLDER, count_tokens, encode, tokenize
 from resight.errors import CheckpointError, ConfigError
 from resight.runs import write_json
 from resight.training import Machine
@@ -33,21 +33,30 @@ class LearnedWords:
 
     @classmethod
     def fresh(cls, clip: Clip, identities: Sequence[str], *, noun: str, n_words: int, seed: int) -> LearnedWords:
-        """Words from N(0, 0.02²). Raises ConfigError when the sentence is too long, or the noun is itself an X."""
-        template = f"A photo of a {' '.join('X' * n_words)} {noun.strip()}."
-        return cls(_prompts(clip, len(identities), template, n_words=n_words, seed=seed), tuple(identities), template)
+        """Words from N(0, 0.02²). Raises ConfigError when the sentence is too long, or the noun holds an X."""
+        assert clip.text is not None
+        template, longest = f"A photo of a {' '.join('X' * n_words)} {noun.strip()}.", clip.text.config.context_length
+        if PLACEHOLDER in encode(noun):
+            raise ConfigError(f"--noun {noun!r}: holds the word X, which stands for a learned word. Choose another.")
+        if count_tokens(template) > longest:
+            raise ConfigError(
+                f"--noun, --n-words: {template!r} takes {count_tokens(template)} tokens, this CLIP reads {longest}. "
+                "Choose a shorter noun or fewer words."
+            )
+        return cls(_prompts(clip, len(identities), template, seed=seed), tuple(identities), template)
 
     def texts_of(self, labels: Tensor, clip: Clip, machine: Machine) -> Tensor:
         """Text features [U, O] of the identities of labels [U], not normalised."""
         assert clip.text is not None
         with machine.autocast():
             features: Tensor = self.prompts(labels, clip.text)
-        return features.float()
+        return features.to(torch.promote_types(features.dtype, torch.float32))
 
     @torch.no_grad()
     def features(self, clip: Clip, machine: Machine) -> Tensor:
         """Text features [N, O] of all identities, not normalised, on the machine's device."""
-        clip.to(machine.device), self.prompts.to(machine.device)
+        clip.to(machine.device)
+        self.prompts.to(machine.device)
         labels = torch.arange(len(self.identities), device=machine.device)
         return torch.cat([self.texts_of(part, clip, machine) for part in labels.split(64)])
 
@@ -78,9 +87,13 @@ class LearnedWords:
         try:
             about = json.loads((folder / "prompts.json").read_text(encoding="utf-8"))
             vectors = safetensors.torch.load_file(folder / "prompts.safetensors")["vectors"]
-            template, known, learned_on = about["template"], list(about["identities"]), about["clip"]
-            if about["format"] != FORMAT or len(vectors) != len(known):
-                raise ValueError(f"format {about['format']}, {len(vectors)} vectors for {len(known)} identities")
+            template, known, learned_on = str(about["template"]), list(about["identities"]), about["clip"]
+            if about["format"] != FORMAT:
+                raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
+            prompts = _prompts(clip, len(identities), template, seed=0)
+            expected = (len(known), *prompts.vectors.shape[1:])
+            if learned_on == text_fingerprint(clip) and vectors.shape != expected:
+                raise ValueError(f"vectors {list(vectors.shape)} in place of {list(expected)}")
         except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
             raise CheckpointError(
                 f"--stage1 {folder}: holds no learned words ({' '.join(str(error).split())}). "
@@ -88,7 +101,8 @@ class LearnedWords:
             ) from error
         if learned_on != text_fingerprint(clip):
             raise ConfigError(
-                f"--stage1 {folder}: its words were learned on another CLIP ({learned_on}). Name that as --init."
+                f"--stage1 {folder}: its words were learned with another text tower ({learned_on}). Start from the "
+                "CLIP that they were learned on."
             )
         places = {identity: place for place, identity in enumerate(known)}
         missing = [identity for identity in identities if identity not in places]
@@ -97,7 +111,6 @@ class LearnedWords:
                 f"--stage1 {folder}: has no words for {len(missing)} of the identities ({', '.join(missing[:3])} …). "
                 "Learn them on the same data."
             )
-        prompts = _prompts(clip, len(identities), template, n_words=vectors.shape[1], seed=0)
         with torch.no_grad():
             prompts.vectors.copy_(vectors[[places[identity] for identity in identities]])
         return cls(prompts, tuple(identities), template)
@@ -113,13 +126,8 @@ def text_fingerprint(clip: Clip) -> str:
     return digest.hexdigest()
 
 
-def _prompts(clip: Clip, n_identities: int, template: str, *, n_words: int, seed: int) -> IdentityPrompts:
+def _prompts(clip: Clip, n_identities: int, template: str, *, seed: int) -> IdentityPrompts:
     assert clip.text is not None
     config = clip.text.config
     tokens = tokenize([template], context_length=config.context_length)[0].tolist()
-    if tokens.count(PLACEHOLDER) != n_words:
-        raise ConfigError(
-            f"{template!r}: does not hold its {n_words} learned words in {config.context_length} tokens. "
-            "Use fewer words, or another noun."
-        )
     return IdentityPrompts(n_identities, tokens, placeholder=PLACEHOLDER, width=config.width, seed=seed)

@@ -27,8 +27,8 @@ class TrainCommand:
     recipe: ClassVar[ModuleType]
     data: DataArguments
     init: str
-    """Weights to start from: an encoder folder, an alias (openai:ViT-B-16), hf-hub:owner/name, a checkpoint file, or
-    random:WIDTHxDEPTH[/PATCH]."""
+    """Weights to start from: an encoder folder, resight-mini, resight-mini-rn, an alias (openai:ViT-B-16),
+    hf-hub:owner/name, a checkpoint file, or random:WIDTHxDEPTH[/PATCH]."""
     out: Path
     """Run folder to write: settings, figures, checkpoints and the encoder; new or empty."""
     preset: str | None = None

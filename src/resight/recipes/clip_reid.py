@@ -17,7 +17,7 @@ from torch import Tensor
 
 from resight.data.augment import Augment
 from resight.data.loader import load
-from resight.data.samplers import random_batches
+from resight.data.samplers import identity_batches, random_batches
 from resight.encoder import Encoder
 from resight.errors import ConfigError
 from resight.identity_tower import IdentityTower
@@ -28,6 +28,7 @@ from resight.losses.triplet import batch_hard_triplet
 from resight.optim import Descent, parameter_groups, warmup_cosine
 from resight.pictures import PictureBatch, Pictures
 from resight.progress import Progress
+from resight.recipes.published import PERSON, RESNET, VEHICLE, VIT
 from resight.runs import Run
 from resight.starting import Start, open_start, training_preprocess
 from resight.training import Engine, Epoch, Machine, Stage, fit
@@ -97,36 +98,15 @@ class Config:
             raise ConfigError("--noun: is empty. Say what the pictures show, such as person, vehicle or cow.")
 
 
-_VIT: dict[str, object] = {
-    "normalisation": "half",
-    "identity_weight": 0.25,
-    "smoothing": 0.1,
-    "epochs": 60,
-    "rate": 5e-6,
-    "weight_decay": 1e-4,
-    "warmup_factor": 0.1,
-    "milestones": (30, 50),
-}
-_RESNET: dict[str, object] = {
-    "stride": 16,  # layer4 keeps its resolution
-    "normalisation": "imagenet",
-    "identity_weight": 1.0,
-    "smoothing": 0.1,
-    "epochs": 120,
-    "rate": 3.5e-4,
-    "weight_decay": 5e-4,
-    "warmup_factor": 0.01,
-    "milestones": (40, 70),
-}
-_PERSON: dict[str, object] = {"size": (256, 128), "noun": "person", "prompt_epochs": 120, "prompt_batch": 64}
-_VEHICLE: dict[str, object] = {"size": (256, 256), "noun": "vehicle", "prompt_epochs": 60, "prompt_batch": 64}
+_PERSON = PERSON | {"noun": "person", "prompt_batch": 64}
+_VEHICLE = VEHICLE | {"noun": "vehicle", "prompt_epochs": 60, "prompt_batch": 64}
 PRESETS: dict[str, dict[str, object]] = {
-    "person": _VIT | _PERSON,
-    "veri": _VIT | _VEHICLE,
-    "vehicleid": _VIT | _VEHICLE | {"prompt_batch": 256, "rate": 5e-5},
-    "person-resnet": _RESNET | _PERSON | {"prompt_epochs": 60},
-    "veri-resnet": _RESNET | _VEHICLE,
-    "vehicleid-resnet": _RESNET | _VEHICLE | {"prompt_batch": 256, "smoothing": 0.0},
+    "person": VIT | _PERSON | {"identity_weight": 0.25, "prompt_epochs": 120},
+    "veri": VIT | _VEHICLE | {"identity_weight": 0.25},
+    "vehicleid": VIT | _VEHICLE | {"identity_weight": 0.25, "rate": 5e-5, "prompt_batch": 256},
+    "person-resnet": RESNET | _PERSON | {"identity_weight": 1.0, "prompt_epochs": 60},
+    "veri-resnet": RESNET | _VEHICLE | {"identity_weight": 1.0},
+    "vehicleid-resnet": RESNET | _VEHICLE | {"identity_weight": 1.0, "smoothing": 0.0, "prompt_batch": 256},
 }
 """The settings of CLIP-ReID's code: persons or vehicles, ViT-B/16 or ResNet-50."""
 
@@ -136,11 +116,14 @@ def train(
 ) -> Encoder:
     """The encoder after the last epoch of stage 2, or the best on validation identities."""
     engine = config.engine
-    encoder = open_start(init, config.start, data, feature="before-neck", seed=engine.seed, with_text=True)
-    if config.stage1 is None:
-        words = _learn_words(encoder, data, config, run, machine, cache, progress)
+    # what stage 2 would refuse, before stage 1 takes hours
+    identity_batches(data.labels, n_identities=config.n_identities, n_images=config.n_images, seed=0, epoch=0)
+    encoder = open_start(init, config.start, data, recipe=NAME, feature="before-neck", engine=engine, with_text=True)
+    learned = config.stage1 or run.folder / "stage1"
+    if config.stage1 is not None or (learned / "prompts.json").is_file():  # the second when the run goes on
+        words = LearnedWords.load(learned, encoder.clip, data.identities)
     else:
-        words = LearnedWords.load(config.stage1, encoder.clip, data.identities)
+        words = _learn_words(encoder, data, config, run, machine, cache, progress)
     texts = words.features(encoder.clip, machine)
     if config.start.without_text:
         encoder.clip.drop_text()
@@ -153,7 +136,7 @@ def _learn_words(
 ) -> LearnedWords:
     """Stage 1: the words of each identity, also left in the run's `stage1` folder."""
     engine, clip = config.engine, encoder.clip.requires_grad_(False).to(machine.device)
-    words = LearnedWords.fresh(clip, data.identities, noun=config.noun, n_words=config.n_words, seed=engine.seed)
+    words = LearnedWords.fresh(clip, data.identities, noun=config.noun, n_words=config.n_words, seed=engine.seed + 3)
     words.prompts.to(machine.device)
     labels = torch.from_numpy(data.labels).to(machine.device)
     pictures = _picture_features(encoder, data, machine, engine, cache)
@@ -248,12 +231,13 @@ class _Rows:
 def _picture_features(encoder: Encoder, data: TrainSet, machine: Machine, engine: Engine, cache: Path) -> Tensor:
     """The projected feature of every training picture [N, O], without augmentation and camera vectors.
 
-    Float16 on a GPU, as in CLIP-ReID's code; not normalised.
+    float32, though computed in the run's precision, and not normalised; CLIP-ReID's code keeps them as float16.
     """
     encoder.eval()
     found = []
     for batch in load(data.records, encoder.preprocess, batch_size=64, cache=cache, workers=engine.workers):
         images = encoder.preprocess.normalise(batch.images.to(machine.device))
         with machine.autocast():
-            found.append(encoder.clip.image(images).projected.float())
+            features = encoder.clip.image(images).projected
+        found.append(features.to(torch.promote_types(features.dtype, torch.float32)))
     return torch.cat(found)

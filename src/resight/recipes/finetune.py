@@ -24,6 +24,7 @@ from resight.losses.triplet import batch_hard_triplet
 from resight.optim import Descent
 from resight.pictures import PictureBatch, Pictures
 from resight.progress import Progress
+from resight.recipes.published import PERSON, RESNET, VEHICLE, VIT
 from resight.runs import Run
 from resight.starting import Start, open_start, training_preprocess
 from resight.training import Engine, Machine, Stage, fit
@@ -67,34 +68,13 @@ class Config:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 2.")
 
 
-_VIT: dict[str, object] = {
-    "normalisation": "half",
-    "epochs": 60,
-    "rate": 5e-6,
-    "weight_decay": 1e-4,
-    "warmup_factor": 0.1,
-    "milestones": (30, 50),
-    "smoothing": 0.1,
-}
-_RESNET: dict[str, object] = {
-    "stride": 16,  # layer4 keeps its resolution
-    "normalisation": "imagenet",
-    "epochs": 120,
-    "rate": 3.5e-4,
-    "weight_decay": 5e-4,
-    "warmup_factor": 0.01,
-    "milestones": (40, 70),
-    "smoothing": 0.1,
-}
-_PERSON: dict[str, object] = {"size": (256, 128)}
-_VEHICLE: dict[str, object] = {"size": (256, 256)}
 PRESETS: dict[str, dict[str, object]] = {
-    "person": _VIT | _PERSON,
-    "veri": _VIT | _VEHICLE,
-    "vehicleid": _VIT | _VEHICLE | {"rate": 5e-5, "smoothing": 0.0},
-    "person-resnet": _RESNET | _PERSON,
-    "veri-resnet": _RESNET | _VEHICLE,
-    "vehicleid-resnet": _RESNET | _VEHICLE | {"smoothing": 0.0},
+    "person": VIT | PERSON,
+    "veri": VIT | VEHICLE,
+    "vehicleid": VIT | VEHICLE | {"rate": 5e-5, "smoothing": 0.0},
+    "person-resnet": RESNET | PERSON,
+    "veri-resnet": RESNET | VEHICLE,
+    "vehicleid-resnet": RESNET | VEHICLE | {"smoothing": 0.0},
 }
 """The settings of CLIP-ReID's code for its baseline: persons or vehicles, ViT-B/16 or ResNet-50."""
 
@@ -104,7 +84,7 @@ def train(
 ) -> Encoder:
     """The encoder after the last epoch, or the best on validation identities."""
     engine = config.engine
-    encoder = open_start(init, config.start, data, feature="before-neck", seed=engine.seed, with_text=False)
+    encoder = open_start(init, config.start, data, recipe=NAME, feature="before-neck", engine=engine, with_text=False)
     tower = IdentityTower(encoder, data, machine=machine, engine=engine).train()
     pictures = Pictures(
         data.records, training_preprocess(encoder, config.start), config.augment, cache, engine, machine

@@ -19,6 +19,7 @@ from resight.data.augment import Augment
 from resight.data.samplers import one_per_identity_batches
 from resight.encoder import Encoder
 from resight.errors import ConfigError
+from resight.evaluate import evaluate
 from resight.losses.contrastive import image_text_contrastive
 from resight.optim import parameter_groups, warmup_then_cosine
 from resight.pictures import PictureBatch, Pictures
@@ -59,6 +60,8 @@ class Config:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1.")
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(f"--warmup-epochs {self.warmup_epochs}: fewer than the {self.epochs} epochs.")
+        if self.start.side_camera or self.start.side_view or self.start.without_text:
+            raise ConfigError("--side-camera, --side-view, --without-text: text-direct compares plain CLIP features.")
         for name in ("rate", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more.")
@@ -70,10 +73,13 @@ PRESETS: dict[str, dict[str, object]] = {}
 def train(
     init: str, data: TrainSet, config: Config, run: Run, machine: Machine, cache: Path, progress: Progress
 ) -> Encoder:
-    """The encoder, whose embedding is the projected feature that texts are compared with."""
+    """The encoder after the last epoch, or the best on validation identities, found by their captions.
+
+    Its embedding is the projected feature that texts are compared with.
+    """
     engine = config.engine
     records = data.records
-    encoder = open_start(init, config.start, data, feature="projected", seed=engine.seed, with_text=True)
+    encoder = open_start(init, config.start, data, recipe=NAME, feature="projected", engine=engine, with_text=True)
     encoder.to(machine.device).train()
     clip = encoder.clip
     assert clip.text is not None
@@ -96,6 +102,13 @@ def train(
             scale.clamp_(max=LARGEST_SCALE)
         return {"contrast": image_text_contrastive(seen, read_texts, logit_scale=scale.exp())}
 
+    def validate() -> dict[str, float]:
+        assert data.validation is not None
+        encoder.eval()
+        report = evaluate(encoder, data.validation, subset="validation")
+        encoder.train()
+        return {name: report.tasks[0].scores[name] for name in ("mAP", "R1")}
+
     groups = parameter_groups(clip.named_parameters(), weight_decay=config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98), eps=1e-6)
     fit(
@@ -111,6 +124,7 @@ def train(
             modules={"clip": clip},
             records=records,
             towers=(see, read),
+            validate=validate,
         ),
         run,
         engine,
