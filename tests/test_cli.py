@@ -215,25 +215,53 @@ def test_the_sample_set_is_made_and_read(tmp_path: Path, capsys: pytest.CaptureF
     assert str(out) in capsys.readouterr().err
 
 
-def test_demo_runs_to_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+TOUR = ("--identities", "12", "--epochs", "2", "--init", "random:64x2/16", "--device", "cpu")
+
+
+def test_demo_trains_and_runs_to_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "tour"
-    words = ["demo", "--out", str(out), "--identities", "12", "--encoder", "random:64x2/8", "--device", "cpu"]
-    assert main(words) == 0
-    assert "image → image" in capsys.readouterr().out
+    assert main(["demo", "--out", str(out), *TOUR]) == 0
+    told = capsys.readouterr().out
+    assert "image → image" in told
+    assert str(out / "report.html") in told
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert [task["name"] for task in report["tasks"]] == ["image → image", "text → image", "image → text"]
-    assert (out / "embeddings.npz").is_file()
-    assert main(words) == 2
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "fine-tuned by CLIP-ReID for 2 epochs" in page
+    stages = [json.loads(line)["stage"] for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert set(stages) == {"words", "train"}
+    before = Encoder.load(out / "run" / "encoder").fingerprint()
+    assert main(["demo", "--out", str(out), *TOUR]) == 0  # again: nothing is lost, and nothing trained twice
+    assert Encoder.load(out / "run" / "encoder").fingerprint() == before
+
+
+def test_an_interrupted_demo_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "tour"
+
+    def interrupt(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("resight.recipes.clip_reid._fine_tune", interrupt)
+        assert main(["demo", "--out", str(out), *TOUR]) == 130
+    assert (out / "run" / "stage1" / "prompts.json").is_file()
+    assert main(["demo", "--out", str(out), *TOUR]) == 0
+    assert (out / "report.html").is_file()
+
+
+def test_demo_refuses_what_it_cannot_do_before_it_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "tour"
+    assert main(["demo", "--out", str(out), "--init", "random:nonsense"]) == 2
+    assert not out.exists()
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    assert main(["demo", "--out", str(out), *TOUR]) == 2
     assert "is not empty" in capsys.readouterr().err
-
-
-def test_demo_takes_an_encoder_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Encoder.load("random:64x2/8", size=(32, 16), device="cpu").save(tmp_path / "encoder")
-    words = ["demo", "--out", str(tmp_path / "tour"), "--identities", "6", "--device", "cpu"]
-    assert main([*words, "--encoder", "random:nonsense"]) == 2
-    assert not (tmp_path / "tour").exists()
-    assert main([*words, "--encoder", str(tmp_path / "encoder")]) == 0
-    assert "image → image" in capsys.readouterr().out
+    (out / "thesis.txt").unlink()
+    (out / "demo.json").write_text("{}")
+    assert main(["demo", "--out", str(out), *TOUR]) == 2
+    assert "a tour with other arguments" in capsys.readouterr().err
 
 
 def test_doctor_describes_the_installation(capsys: pytest.CaptureFixture[str]) -> None:

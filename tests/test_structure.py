@@ -51,11 +51,12 @@ LAYERS = {
     "page": 6,
     "identity_tower": 6,
     "recipes": 7,
-    "demo": 8,
-    "commands": 9,
-    "cli": 9,
-    "__main__": 10,
-    "__init__": 10,
+    "launch": 8,
+    "demo": 9,
+    "commands": 10,
+    "cli": 10,
+    "__main__": 11,
+    "__init__": 11,
 }
 
 PUBLIC = [

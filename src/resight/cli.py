@@ -22,7 +22,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command(("demo",), "Draw people, embed, evaluate and report: the tour, in a minute", "tour:demo"),
+    Command(("demo",), "Draw people, fine-tune, evaluate before and after: the tour, in minutes", "tour:demo"),
     Command(("data", "make-sample"), "Draw a made-up person data set with captions", "data:make_sample"),
     Command(("data", "check"), "Find what is wrong with a data set", "data:check"),
     Command(("data", "split"), "Cut query, gallery and validation from a data set", "data:split"),

@@ -1,7 +1,8 @@
-"""The tour: draw people, look for faults, embed, evaluate, report. Made of the same parts as the commands."""
+"""The tour: draw people, look for faults, fine-tune by CLIP-ReID, evaluate before and after, show it on one page."""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -9,53 +10,134 @@ from rich.console import Console
 
 import resight.embed as embeddings
 import resight.report as reports
+from resight.curves import read_curves
+from resight.data.augment import Augment
 from resight.data.check import check
 from resight.data.index import read
 from resight.data.sample import make_sample
+from resight.embed import EmbedConfig
 from resight.encoder import Encoder
+from resight.environment import default_cache, describe
 from resight.errors import DataError
-from resight.evaluate import Rerank, Rules, compare, sides
+from resight.evaluate import Rules, compare, sides
+from resight.examples import rank_examples
+from resight.launch import Order, launch
+from resight.optim import Descent
+from resight.page import Measured, Page, write_page
+from resight.recipes import clip_reid
+from resight.starting import Start
+from resight.training import Engine
+from resight.types import Splits
 
-SIZE = (128, 64)  # of the drawn people; a quarter of the usual 256 × 128, so that a laptop needs seconds
+SIZE = (128, 64)  # of the drawn people; a quarter of the usual 256 × 128, so that a processor needs minutes
+NOTE = "demo.json"
 
 
-def demo(out: Path, *, n_identities: int, seed: int, encoder: str, device: str, console: Console) -> None:
-    """Leaves `sample/`, `embeddings.npz` and `report.json` in `out`, and tells what it does on the console.
+def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, device: str, console: Console) -> None:
+    """Leaves `sample/`, `run/`, `report.json` and `report.html` in `out`, and tells what it does on the console.
 
-    Raises DataError when `out` already holds something.
+    Called again after an interruption, it goes on where it was. Raises DataError when `out` holds something else, or a
+    tour with other arguments.
     """
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out}: is not empty. Name another folder with --out, or delete it.")
-    fixed = (Path(encoder) / "encoder.json").is_file()
-    model = Encoder.load(encoder, size=None if fixed else SIZE, device=device, seed=seed)
-    start = time.perf_counter()
+    begun = time.perf_counter()
 
     def tell(step: str) -> None:
-        console.print(f"[dim]{time.perf_counter() - start:5.1f} s[/dim]  {step}", highlight=False)
+        console.print(f"[dim]{time.perf_counter() - begun:5.1f} s[/dim]  {step}", highlight=False)
 
-    tell(f"drawing {n_identities} people into {out / 'sample'}")
-    make_sample(out / "sample", n_identities=n_identities, seed=seed)
+    fixed = (Path(init) / "encoder.json").is_file()
+    start = Encoder.load(init, size=None if fixed else SIZE, device=device, seed=seed)
+    _claim(out, {"identities": n_identities, "epochs": epochs, "seed": seed, "init": init})
+    if not (out / "sample").exists():
+        tell(f"drawing {n_identities} people into {out / 'sample'}")
+        make_sample(out / "sample", n_identities=n_identities, seed=seed)
     splits = read(out / "sample")
     query, gallery = sides(splits)
     tell(f"drawn: {len(splits.train)} pictures to train on, {len(query)} queries, {len(gallery)} in the gallery")
     faults = [finding for finding in check(splits) if finding.severity == "fault"]
     tell(f"checked: {len(faults)} kinds of faults")
+    tell(f"fine-tuning {init} by CLIP-ReID: learned words for each person, then the image tower")
+    order = Order(
+        recipe=clip_reid,
+        settings=_settings(splits, epochs, seed, device),
+        init=init,
+        out=out / "run",
+        read={"data": str(out / "sample")},
+        command=("resight", "demo", "--out", str(out), "--seed", str(seed)),
+        resume=(out / "run" / "config.json").is_file(),
+    )
+    trained = launch(order, splits)
+    tell(f"trained: {out / 'run' / 'encoder'}")
+    before, after = (_measure(encoder, splits, seed) for encoder in (start, trained))
+    reports.write_json(after.report, out)
+    page = Page(
+        title="People found again: the tour of resight",
+        trained=f"{init} was fine-tuned by CLIP-ReID for {epochs} epochs on {len(splits.train)} drawn pictures.",
+        after=after,
+        before=before,
+        curves=read_curves(out / "run" / "metrics.jsonl"),
+        reproduce=_reproduce(order, after),
+    )
+    write_page(page, out / "report.html")
+    tell("evaluated before and after, on people it never saw")
+    console.print()
+    reports.show(after.report, console)
+    console.print()
+    names = ("mAP", "R1")
+    was, now = (measured.report.tasks[0].scores for measured in (before, after))
+    gain = ", ".join(f"{name} {100 * was[name]:.1f} → {100 * now[name]:.1f}" for name in names)
+    console.print(f"Picture to picture, before → after training: {gain}", highlight=False)
+    console.print(
+        f"The page with curves and ranked lists: {(out / 'report.html').resolve()}", highlight=False, soft_wrap=True
+    )
+
+
+def _claim(out: Path, arguments: dict[str, object]) -> None:
+    """Marks `out` as this tour's. Raises DataError when it holds something else."""
+    note = out / NOTE
+    if note.is_file():
+        if json.loads(note.read_text(encoding="utf-8")) != arguments:
+            raise DataError(f"{out}: holds a tour with other arguments. Name another folder with --out, or delete it.")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: is not empty. Name another folder with --out, or delete it.")
+    embeddings.prepare_folder(out)
+    note.write_text(json.dumps(arguments) + "\n", encoding="utf-8")
+
+
+def _settings(splits: Splits, epochs: int, seed: int, device: str) -> clip_reid.Config:
+    """Settings for a small tower on small pictures; the published ones are for CLIP itself."""
+    n_identities = len({record.identity for record in splits.train})
+    return clip_reid.Config(
+        n_identities=min(16, n_identities),
+        prompt_epochs=2 * epochs,
+        prompt_rate=3.5e-3,
+        descent=Descent(
+            epochs=epochs, rate=3.5e-4, warmup_epochs=2, milestones=(max(1, epochs * 2 // 3), max(2, epochs - 1))
+        ),
+        start=Start(size=SIZE, normalisation="init"),
+        augment=Augment(pad=4, colour=0.2),
+        engine=Engine(seed=seed, device=device),
+    )
+
+
+def _measure(encoder: Encoder, splits: Splits, seed: int) -> Measured:
+    query, gallery = sides(splits)
     records = list(dict.fromkeys((*query, *gallery)))
-    pictures = embeddings.embed(model, records)
-    embeddings.save(pictures, out / "embeddings.npz")
-    captions = embeddings.embed_captions(model, query) if model.can_read else None
-    tell(f"embedded {len(records)} pictures with {encoder}: {pictures.embedding.shape[1]} numbers each")
-    rules = Rules(rerank=Rerank(), seed=seed)
-    report = compare(splits, pictures, records, captions, rules=rules, source=model.card.source)
-    reports.write_json(report, out)
-    tell(f"evaluated; {out / 'report.json'} holds every figure")
-    console.print()
-    reports.show(report, console)
-    console.print()
-    if encoder.startswith("random:"):
-        console.print(
-            "These weights are random, so the figures above are the floor that training starts from. "
-            "With a network, try a trained CLIP:",
-            highlight=False,
-        )
-        console.print(f"  resight evaluate openai:ViT-B-16 --data {out / 'sample'} --size 256 128", highlight=False)
+    pictures = embeddings.embed(encoder, records, EmbedConfig(cache=default_cache()))
+    captions = embeddings.embed_captions(encoder, query) if encoder.can_read else None
+    report = compare(splits, pictures, records, captions, rules=Rules(seed=seed), source=encoder.card.source)
+    cross_camera = report.tasks[0].protocol == "cross-camera"
+    return Measured(report, rank_examples(pictures, records, query, gallery, cross_camera=cross_camera))
+
+
+def _reproduce(order: Order, after: Measured) -> dict[str, str]:
+    machine = describe()
+    return {
+        "command": " ".join(order.command),
+        "resight": str(machine["resight"]),
+        "libraries": ", ".join(f"{name} {version}" for name, version in machine["libraries"].items()),
+        "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['system']}",
+        "data": f"{after.report.data_name}, fingerprint {after.report.data}",
+        "seed": str(order.settings.engine.seed),
+        "settings": str(order.out / "config.json"),
+    }

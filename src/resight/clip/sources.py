@@ -17,6 +17,10 @@ LAYOUTS = {
 }
 
 
+# Our own small CLIPs, in this package: a vision transformer and a ResNet, pre-trained on drawn pictures (docs/weights.md).
+OWN = {"resight-mini": "vit", "resight-mini-rn": "resnet"}
+
+
 @dataclass(frozen=True, slots=True)
 class Alias:
     """A published CLIP. repository: owner/name on the hub; licence: of the weights, as their makers state it."""
@@ -106,10 +110,14 @@ def aliases() -> tuple[Alias, ...]:
 
 
 def find(source: str) -> Found:
-    """The files of an alias, of hf-hub:owner/name, or of a path; what is not in the hub's cache is downloaded.
+    """The files of resight-mini, an alias, hf-hub:owner/name, or a path; what the hub's cache lacks is downloaded.
 
     Raises CheckpointError when there is no such source, or the hub cannot be reached.
     """
+    if source in OWN:
+        folder = Path(__file__).parent / "mini" / OWN[source]
+        weights, settings = (folder / name for name in _files("open_clip_config.json")[::-1])
+        return Found(weights, settings, "Apache-2.0", None)
     alias = next((alias for alias in aliases() if alias.name == source), None)
     if alias is not None:
         weights, settings = _fetch(source, alias.repository)
@@ -130,7 +138,7 @@ def _find_file(source: str) -> Found:
             f"{source}: a folder, and no encoder's. Name the checkpoint file in it (.safetensors, .pt, .pth, .bin)."
         )
     if not path.is_file():
-        names = [alias.name for alias in aliases()]
+        names = [*OWN, *(alias.name for alias in aliases())]
         close = difflib.get_close_matches(source, names, n=3, cutoff=0.5)
         guess = f" Did you mean {' or '.join(close)}?" if close else ""
         raise CheckpointError(

@@ -1,0 +1,120 @@
+"""Trains recipes side by side at the same number of pictures seen, and evaluates each: one table, mean ± spread.
+
+    python benchmarks/compare_recipes.py OUT --data NAME=PATH … --init NAME=WEIGHTS … [--seeds 0 1 2]
+
+Every run is a `resight train` and a `resight evaluate` of its own; what OUT holds already is not run again. The table
+and every figure go to OUT/results.md and OUT/results.json. --settings NAME=FLAGS gives flags of `resight train` to a
+data set, to weights or to a recipe by its name; choose them on validation identities beforehand (--validate-every).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SIZE = ("--size", "128", "64", "--normalisation", "init")
+EVERYWHERE = (*SIZE, "--pad", "4", "--colour", "0.2", "--warmup-epochs", "2", "--without-text")
+"""Small pictures, and the colour changes that small data sets need; the rest is the recipe's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training: recipe, data and weights by name, and a seed."""
+
+    recipe: str
+    data: str
+    init: str
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        return out / self.data / self.init / self.recipe / str(self.seed)
+
+
+def resight(*words: str) -> str:
+    """What the command prints; its last line when it fails."""
+    done = subprocess.run([sys.executable, "-m", "resight", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"resight {' '.join(words)}: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout
+
+
+def evaluate(encoder: str, path: Path, report: Path, *more: str) -> dict[str, float]:
+    """Scores between pictures, with the ends of their intervals; read from `report` when it is there."""
+    if not report.is_file():
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(resight("evaluate", encoder, "--data", str(path), "--json", *more), encoding="utf-8")
+    task = json.loads(report.read_text(encoding="utf-8"))["tasks"][0]
+    low_high = {name: task["intervals"][name] for name in ("mAP", "R1")}
+    return task["scores"] | {
+        f"{name} {end}": low_high[name][k] for name in low_high for k, end in enumerate(("low", "high"))
+    }
+
+
+def run(trial: Trial, out: Path, data: Path, init: str, settings: Sequence[str]) -> dict[str, float]:
+    folder = trial.folder(out)
+    if not (folder / "run" / "encoder" / "encoder.json").is_file():
+        going_on = ["--resume"] if (folder / "run" / "config.json").is_file() else []
+        start = ["--data", str(data), "--init", init, "--out", str(folder / "run"), "--seed", str(trial.seed)]
+        resight("train", trial.recipe, *start, *EVERYWHERE, *settings, *going_on)
+    found = evaluate(str(folder / "run" / "encoder"), data, folder / "evaluation.json")
+    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    return found | {"seen": max(line["seen"] for line in lines if line["stage"] == "train" and "seen" in line)}
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation in percent."""
+    mean = 100 * statistics.fmean(values)
+    return f"{mean:.1f}" if len(values) < 2 else f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
+
+
+def named(pairs: Sequence[str]) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", nargs="+", required=True, help="NAME=PATH")
+    parser.add_argument("--init", nargs="+", required=True, help="NAME=WEIGHTS")
+    parser.add_argument("--recipes", nargs="+", default=["finetune", "clip-reid"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--settings", nargs="*", default=[], help="NAME=FLAGS for a data set, weights or recipe")
+    arguments = parser.parse_args()
+    data, inits, settings = (named(pairs) for pairs in (arguments.data, arguments.init, arguments.settings))
+    rows, everything = [], []
+    for data_name, path in data.items():
+        for init_name, weights in inits.items():
+            start = ("--size", "128", "64") if not (Path(weights) / "encoder.json").is_file() else ()
+            before = evaluate(weights, Path(path), arguments.out / data_name / init_name / "before.json", *start)
+            rows.append([data_name, init_name, "before training", "", spread([before["R1"]]), spread([before["mAP"]])])
+            for recipe in arguments.recipes:
+                flags = [flag for name in (data_name, init_name, recipe) for flag in settings.get(name, "").split()]
+                found = []
+                for seed in arguments.seeds:
+                    trial = Trial(recipe, data_name, init_name, seed)
+                    found.append(run(trial, arguments.out, Path(path), weights, flags))
+                    print(
+                        f"{data_name} {init_name} {recipe} {seed}: R1 {found[-1]['R1']:.3f} mAP {found[-1]['mAP']:.3f}",
+                        flush=True,
+                    )
+                r1, mean_ap = ([one[name] for one in found] for name in ("R1", "mAP"))
+                seen = f"{found[0]['seen']:,}"
+                rows.append([data_name, init_name, recipe, seen, spread(r1), spread(mean_ap)])
+                everything.append(
+                    {"data": data_name, "init": init_name, "recipe": recipe, "before": before, "runs": found}
+                )
+    heads = ["data", "start", "recipe", "pictures seen", "R1", "mAP"]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
+    (arguments.out / "results.md").write_text(table + "\n", encoding="utf-8")
+    (arguments.out / "results.json").write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""One training from end to end: data and settings in, a run folder with an encoder in it out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from resight.encoder import Encoder
+from resight.environment import default_cache
+from resight.progress import Progress
+from resight.runs import Request, Run
+from resight.training import FREE, Machine
+from resight.trainset import train_set
+from resight.types import Splits
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to train. read: how the splits were read, as plain values; command: the words that asked for it."""
+
+    recipe: ModuleType
+    settings: Any
+    init: str
+    out: Path
+    read: Mapping[str, Any]
+    command: Sequence[str]
+    resume: bool = False
+
+
+def launch(order: Order, splits: Splits, *, console_quiet: bool = False) -> Encoder:
+    """Trains by the recipe, from the run's last checkpoint when it is resumed; leaves `encoder/` in the run folder.
+
+    Every process of a group calls this; the first one writes. Raises the errors of its parts.
+    """
+    recipe, engine = order.recipe, order.settings.engine
+    data = train_set(
+        splits,
+        captions=recipe.LEARNS_FROM == "captions",
+        validate=engine.validate_every > 0,
+        validation_share=engine.validation_share,
+        seed=engine.seed,
+    )
+    machine = Machine.of(engine)
+    about = {"fingerprint": data.fingerprint, "pictures": len(data.records), "identities": len(data.identities)}
+    request = Request(
+        recipe=recipe.NAME,
+        init=order.init,
+        data={**order.read, **about},
+        settings=dataclasses.asdict(order.settings),
+        free=FREE,
+        command=tuple(order.command),
+    )
+    run = Run.open(order.out, request, resume=order.resume, writes=machine.processes.writes)
+    progress = Progress(quiet=console_quiet or not machine.processes.writes)
+    for note in (*splits.notes, *data.notes):
+        progress.say(f"note: {note}")
+    machine.processes.wait()
+    torch.manual_seed(engine.seed)
+    encoder: Encoder = recipe.train(order.init, data, order.settings, run, machine, default_cache(), progress)
+    if machine.processes.writes:
+        encoder.save(order.out / "encoder")
+    machine.processes.wait()
+    machine.processes.leave()
+    return encoder
