@@ -255,7 +255,7 @@ def test_without_keep_the_last_epoch_is_the_result(tmp_path: Path, whole: tuple[
 
 
 def test_the_best_epoch_survives_a_stop(tmp_path: Path) -> None:
-    """StoppedError in the third epoch, and gone on: the second is still known to be the best."""
+    """Stopped in the third epoch, and gone on: the second is still known to be the best."""
     scores = {1: 0.3, 2: 0.5, 3: 0.4}
     engine = replace(ENGINE, validate_every=1, keep="best")
     results = []
@@ -299,7 +299,7 @@ def stopping_at(step: int) -> Callable[[int], None]:
 def test_a_run_that_was_stopped_is_the_same_bit_for_bit(
     tmp_path: Path, whole: tuple[Stage[Rows], Run], stop: int, often: bool
 ) -> None:
-    """StoppedError in any step, with a checkpoint after every step or every epoch: parameters, optimizer, and every line."""
+    """In any step, with a checkpoint after every step or every epoch: parameters, optimizer, and every line."""
     engine = replace(ENGINE, checkpoint_minutes=0.0 if often else 10.0)
     toy = Toy()
     toy.before_step = stopping_at(stop)

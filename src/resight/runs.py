@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import shlex
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,12 +149,8 @@ class Run:
                 raise CheckpointError(f"{path}: is gone, and the run needs it to go on. Bring it back or begin anew.")
             self._rewrite([entry for entry in entries if entry["stage"] != stage])
             return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            reached = state["epoch"], state["step"]
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{path}: is damaged ({why}). Bring back a copy or begin anew.") from error
+        state = _read_checkpoint(path)
+        reached = state["epoch"], state["step"]
         self._rewrite([e for e in entries if e["stage"] != stage or (e["epoch"], e["step"]) <= reached])
         return state
 
@@ -186,6 +183,21 @@ def read_config(path: Path) -> dict[str, Any]:
 def _is_request(config: Mapping[str, Any]) -> bool:
     kinds = {"recipe": str, "init": str, "data": dict, "settings": dict}
     return all(isinstance(config.get(name), kind) for name, kind in kinds.items())
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `Run.save` was given. Raises CheckpointError when the file is not one of those, down to the last bit."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # PyTorch writes checksums, and does not look at them
+            if spoiled := archive.testzip():
+                raise ValueError(f"the checksum of {spoiled} is wrong")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not state.keys() >= {"epoch", "step"}:
+            raise ValueError("it is no checkpoint of a run")
+    except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: is damaged ({why}). Bring back a copy or begin anew.") from error
+    return state
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
