@@ -134,9 +134,11 @@ def parse(arguments: type[Any], words: list[str], program: str, before: Any = No
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            given = {} if before is None else {"default": before}
-            config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-            return tyro.cli(arguments, args=words, prog=program, config=config, **given)
+            config: tuple[Any, ...] = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+            if before is None:
+                return tyro.cli(arguments, args=words, prog=program, config=config)
+            config = config[:1]  # --no-FLAG too: what holds before the flags may have switched one on
+            return tyro.cli(arguments, args=words, prog=program, config=config, default=before)
     except SystemExit as ended:
         if not ended.code:
             raise

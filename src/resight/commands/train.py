@@ -35,9 +35,9 @@ class TrainCommand:
     """Published settings by name; --config and flags overrule them."""
     config: Path | None = None
     """A run folder, or its config.json, whose settings to take; flags overrule them."""
-    resume: bool = False
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on with the run in --out, with its data, weights and settings."""
-    json: bool = False
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the outcome as JSON."""
 
     @classmethod
@@ -73,7 +73,7 @@ class TrainCommand:
         if self.config is not None:
             stored = read_config(self.config)["settings"]
             known["settings"] = override(known["settings"], stored, f"--config {self.config}")
-        return dataclasses.replace(self, **known)
+        return dataclasses.replace(self, **known, resume=False)  # a flag that is on already would not be known
 
     def _of_the_run(self, folder: Path) -> dict[str, Any]:
         """Data, weights and settings that the run in the folder was begun with."""
