@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from resight.environment import Precision
-from resight.errors import CheckpointError, ConfigError
+from resight.errors import CheckpointError, ConfigError, ResightError
 from resight.processes import Processes
 from resight.progress import Progress
 from resight.runs import Request, Run
@@ -465,6 +465,20 @@ def test_a_gradient_that_is_no_number_stops(tmp_path: Path, whole: tuple[Stage[R
     assert lines(run)[-1]["not_finite"] == "gradient"
     assert len(lines(run)[-1]["pictures"]) == BATCH
     assert_same(train(Toy(), run_of(tmp_path, resume=True)), whole[0])
+
+
+def test_a_gpu_without_memory_is_one_line(tmp_path: Path) -> None:
+    toy = Toy()
+
+    def too_large(n: int) -> None:
+        if n == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    toy.before_step = too_large
+    with pytest.raises(
+        ResightError, match=r"^toy, epoch 1, step 2: a batch needs more memory than the GPU has\. Go on"
+    ):
+        train(toy, run_of(tmp_path))
 
 
 # precision

@@ -164,8 +164,8 @@ def fit(stage: Stage[B], run: Run, engine: Engine, machine: Machine, progress: P
 
     The same run gives the same parameters on one machine, however often it was stopped and went on. Ctrl-C stops it
     after the step that is being taken, with a checkpoint (of several processes, at once and without).
-    Raises NonFiniteError (a ResightError) when the loss or its gradient is no number; CheckpointError when the run
-    folder cannot be read or written.
+    Raises NonFiniteError (a ResightError) when the loss or its gradient is no number, ResightError when the GPU's
+    memory is too small, CheckpointError when the run folder cannot be read or written.
     """
     _Loop(stage, run, engine, machine, progress).run_all()
 
@@ -194,6 +194,12 @@ class _Loop(Generic[B]):
                     self.saved = self.resumed = time.monotonic()
                     while self.epoch <= self.stage.epochs:
                         self._one_epoch()
+            except torch.OutOfMemoryError as error:
+                raise ResightError(
+                    f"{self.stage.name}, epoch {self.epoch}, step {self.step + 1}: a batch needs more memory than the "
+                    "GPU has. Go on with --resume --recompute; or begin a new run with --micro-batch 16 (the same "
+                    "batch in parts), --precision bf16 or smaller pictures."
+                ) from error
             finally:
                 if self.board is not None:
                     self.board.close()
@@ -340,6 +346,7 @@ class _Loop(Generic[B]):
         self.run.log({"stage": self.stage.name, "epoch": self.epoch, "step": self.step, "checkpoint": True})
         self.saved = time.monotonic()
         if self.interrupt.asked:
+            self.progress.say(f"{self.stage.name}: stopped after a whole step, and saved; --resume goes on from there")
             raise KeyboardInterrupt
 
     def _restore(self) -> None:
