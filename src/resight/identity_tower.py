@@ -46,8 +46,7 @@ class IdentityTower(nn.Module):
         if encoder.clip.logit_scale is not None:
             encoder.clip.logit_scale.requires_grad_(False)
         self.to(machine.device)
-        table = () if encoder.side is None else (encoder.side_table,)
-        self.tower = machine.spread(encoder.taps, engine, module=encoder.clip.image, parameters=table)
+        self.tower = machine.spread(encoder.taps, engine, module=encoder.clip.image)
 
     def see(self, batch: PictureBatch) -> Seen:
         rows = batch.rows.to(self.labels.device)
