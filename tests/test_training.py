@@ -313,7 +313,23 @@ def test_a_run_that_was_stopped_is_the_same_bit_for_bit(
     assert again.n_taken == N_STEPS * EPOCHS - (stop - 1 if often else (stop - 1) // N_STEPS * N_STEPS)
 
 
-def test_a_run_that_was_stopped_twice(tmp_path: Path, whole: tuple[Stage[Rows], Run]) -> None:
+def test_a_fused_optimizer_goes_on_too(tmp_path: Path) -> None:
+    stages = []
+    for name, stop in (("whole", 99), ("stopped", 7)):
+        for resume in (False, True):
+            toy = Toy()
+            toy.before_step = stopping_at(99 if resume else stop)
+            trained = [p for p in toy.model.parameters() if p.requires_grad]
+            optimizer = torch.optim.Adam([{"params": trained, "rate_factor": 1.0}], fused=True)
+            try:
+                stage = train(toy, run_of(tmp_path / name, resume=resume), optimizer=optimizer)
+            except StoppedError:
+                continue
+        stages.append(stage)
+    assert_same(stages[1], stages[0])
+
+
+def test_a_run_that_is_stopped_again_and_again(tmp_path: Path, whole: tuple[Stage[Rows], Run]) -> None:
     engine = replace(ENGINE, checkpoint_minutes=0.0)
     for attempt in range(6):
         toy, run = Toy(), run_of(tmp_path, resume=attempt > 0)
@@ -495,10 +511,19 @@ def test_half_precision_learns_as_float32_does(
     assert found != [line["loss"] for line in steps(whole[1])]
 
 
-def test_fp16_skips_a_step_whose_gradient_is_too_large(tmp_path: Path) -> None:
+@pytest.mark.parametrize("clip_norm", [0.0, 0.5])
+@pytest.mark.parametrize("fused", [True, False])
+def test_fp16_skips_a_step_whose_gradient_is_too_large(tmp_path: Path, fused: bool, clip_norm: float) -> None:
     toy, run = Toy(precision="fp16"), run_of(tmp_path)
+    trained = [p for p in toy.model.parameters() if p.requires_grad]
+    weights: list[Tensor] = []
     toy.spoil = lambda n, term: Spoiled.apply(term) if n == 2 else term
-    train(toy, run)
+    toy.before_step = lambda n: weights.append(toy.model.first.weight.detach().clone())
+    optimizer = torch.optim.Adam([{"params": trained, "rate_factor": 1.0}], fused=fused)
+    train(toy, run, engine=replace(ENGINE, clip_norm=clip_norm), optimizer=optimizer)
+    assert torch.equal(weights[1], weights[2])
+    assert not torch.equal(weights[2], weights[3])
+    assert all(tensor.isfinite().all() for tensor in toy.model.state_dict().values())
     assert toy.n_taken == N_STEPS * EPOCHS
     assert torch.load(run.folder / "checkpoints" / "toy.pt")["scaler"]["scale"] == 2**15
     assert all(math.isfinite(line["gradient_norm"]) for line in steps(run))
@@ -523,6 +548,8 @@ def test_fp16_goes_on_with_its_scale(tmp_path: Path) -> None:
             except StoppedError:
                 continue
         results.append(stage)
+        scaler = torch.load(tmp_path / name / "run" / "checkpoints" / "toy.pt")["scaler"]
+        assert (scaler["scale"], scaler["_growth_tracker"]) == (2**15, N_STEPS * EPOCHS - 2)
     assert_same(results[1], results[0])
 
 

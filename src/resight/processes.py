@@ -122,7 +122,10 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
         torch.cuda.set_device(device)
     number = _number_in_environment("RANK")
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            dist.init_process_group("nccl", device_id=device)
+        else:
+            dist.init_process_group("gloo")
     except (RuntimeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise ConfigError(f"Process {number} of {n} cannot join the others ({why}). {_HOW}") from error
