@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from resight.encoder import Encoder
 from resight.errors import ConfigError
 from resight.optim import Descent
 from resight.recipes import finetune
 from resight.recipes.finetune import Config
+from resight.starting import Start
 from resight.trainset import TrainSet
 
 from .conftest import Workshop
@@ -74,8 +78,6 @@ def test_necks_follow_the_pictures_and_their_biases_stay(data: TrainSet, worksho
 
 
 def test_the_text_tower_comes_through_unchanged(data: TrainSet, workshop: Workshop) -> None:
-    from resight.encoder import Encoder
-
     text = Encoder.load("random:64x2/16", device="cpu", seed=workshop.engine.seed).clip.text
     found = workshop.train(finetune, data, quick(workshop)).clip.text
     assert text is not None
@@ -90,6 +92,18 @@ def test_micro_batches_give_the_same_losses(data: TrainSet, workshop: Workshop) 
         workshop.train(finetune, data, quick(workshop, engine=replace(workshop.engine, micro_batch=size)), run=run)
         logs.append([entry["loss"] for entry in run.entries() if "terms" in entry])
     assert logs[0] == pytest.approx(logs[1], rel=1e-4)
+
+
+def test_the_python_of_the_training_page_runs(people: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESIGHT_CACHE", str(tmp_path / "cache"))
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    small = "n_identities=4, start=Start(size=(64, 32)), descent=Descent(epochs=1)"
+    assert code.count("n_identities=8") == 1
+    code = code.replace("n_identities=8", small).replace("openai:ViT-B-16", "random:64x2/16")
+    exec(code, {"path": people, "Start": Start, "Descent": Descent})
+    assert Encoder.load(tmp_path / "runs" / "mine" / "encoder", device="cpu").dimension == 128
 
 
 @pytest.mark.parametrize(
