@@ -101,9 +101,7 @@ class Machine:
         """A context in which matrix products run in the run's precision."""
         return environment.autocast(self.device, self.precision)
 
-    def spread(
-        self, run: Callable[..., Outputs], engine: Engine, *, module: nn.Module, parameters: Iterable[nn.Parameter] = ()
-    ) -> WholeBatch:
+    def spread(self, run: Callable[..., Outputs], engine: Engine, *, module: nn.Module) -> WholeBatch:
         """`run` as a function of the whole batch, which passes the batch norms of module."""
         return WholeBatch(
             run,
