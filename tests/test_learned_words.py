@@ -15,9 +15,10 @@ from resight.clip.model import Clip
 from resight.clip.tokenizer import tokenize
 from resight.errors import CheckpointError, ConfigError
 from resight.learned_words import LearnedWords, text_fingerprint
-from resight.training import Engine, Machine
+from resight.processes import Processes
+from resight.training import Machine
 
-MACHINE = Machine.of(Engine(device="cpu", precision="float32"))
+MACHINE = Machine(torch.device("cpu"), "float32", Processes())
 NAMES = ("ann", "bob", "cid")
 
 

@@ -22,7 +22,7 @@ from resight.optim import Descent
 from resight.pictures import PictureBatch
 from resight.recipes import clip_reid, finetune
 from resight.recipes.clip_reid import Config
-from resight.training import Stage
+from resight.training import Machine, Stage
 from resight.trainset import TrainSet, train_set
 
 from .conftest import TINY, Workshop, roughen
@@ -329,6 +329,19 @@ def test_training_follows_its_golden_curve(data: TrainSet, workshop: Workshop) -
     assert encoder.can_read
     assert encoder.feature == "before-neck"
     assert encoder.dimension == 128
+
+
+def test_half_precision_follows_the_curve_roughly(data: TrainSet, workshop: Workshop) -> None:
+    """bfloat16 in both towers and both stages; the losses, and the cached features, stay float32."""
+    curves = []
+    for precision in ("float32", "bf16"):
+        workshop.engine = replace(workshop.engine, precision=precision)
+        workshop.machine = Machine.of(workshop.engine)
+        run = workshop.run(precision)
+        workshop.train(clip_reid, data, quick(workshop), run=run)
+        curves.append([entry["loss"] for entry in run.entries() if "terms" in entry])
+    assert curves[0] != curves[1]
+    assert curves[1] == pytest.approx(curves[0], rel=0.05)
 
 
 def test_stage_2_alone_gives_what_the_whole_run_gave(data: TrainSet, workshop: Workshop) -> None:
