@@ -32,6 +32,7 @@ from resight.clip.prompts import IdentityPrompts
 from resight.clip.text import TextConfig, TextTransformer
 from resight.clip.tokenizer import PLACEHOLDER, tokenize
 from resight.data.augment import Augment
+from resight.engine import Engine, Machine
 from resight.environment import describe, peak_memory_gib
 from resight.identity_tower import IdentityTower
 from resight.losses.contrastive import prompt_contrastive
@@ -39,7 +40,6 @@ from resight.losses.identity import identity_loss
 from resight.losses.triplet import batch_hard_triplet
 from resight.pictures import Pictures
 from resight.starting import Start, open_start, training_preprocess
-from resight.training import Engine, Machine
 from resight.trainset import TrainSet, train_set
 from resight.types import Record, Splits
 

@@ -10,11 +10,11 @@ import torch
 
 import resight.identity_tower
 from resight.data.augment import Augment
+from resight.engine import Engine, Machine
 from resight.identity_tower import IdentityTower
 from resight.optim import Descent
 from resight.pictures import PictureBatch, Pictures
 from resight.starting import Start, open_start
-from resight.training import Engine, Machine
 from resight.trainset import TrainSet, train_set
 from resight.types import Record, Splits
 

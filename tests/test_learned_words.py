@@ -13,10 +13,10 @@ import torch
 from resight.clip import weights
 from resight.clip.model import Clip
 from resight.clip.tokenizer import tokenize
+from resight.engine import Machine
 from resight.errors import CheckpointError, ConfigError
 from resight.learned_words import LearnedWords, text_fingerprint
 from resight.processes import Processes
-from resight.training import Machine
 
 MACHINE = Machine(torch.device("cpu"), "float32", Processes())
 NAMES = ("ann", "bob", "cid")

@@ -12,10 +12,10 @@ import torch
 from resight.data.augment import Augment
 from resight.data.loader import load
 from resight.data.transforms import Preprocess
+from resight.engine import Engine, Machine
 from resight.errors import ConfigError, DataError
 from resight.pictures import PictureBatch, Pictures
 from resight.processes import Processes
-from resight.training import Engine, Machine
 from resight.types import Record
 
 PREPROCESS = Preprocess(32, 16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic")

@@ -60,7 +60,7 @@ def test_a_new_run_says_what_was_asked_for(run: Run) -> None:
 
 def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    begin(tmp_path / "empty")
+    begin(tmp_path / "empty").log({"stage": "train", "epoch": 1, "step": 1})
     with pytest.raises(ConfigError, match=r"is not empty\. Name a new folder\. To go on with the run in it, add --res"):
         begin(tmp_path / "empty")
     (tmp_path / "other").mkdir()
@@ -326,3 +326,8 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 def test_flat_takes_nested_settings_by_their_last_names() -> None:
     assert flat({"a": 1, "b": {"c": 2, "d": {"e": [3]}}}) == {"a": 1, "c": 2, "e": [3]}
+
+
+def test_a_run_that_never_began_does_not_block_its_folder(run: Run) -> None:
+    again = Run.open(run.folder, replace(REQUEST, init="other"), resume=False)
+    assert read_config(again.folder)["init"] == "other"

@@ -13,9 +13,9 @@ from resight.clip.image import ResNetConfig, resize_positions
 from resight.clip.model import Clip, ClipConfig
 from resight.data.transforms import Preprocess
 from resight.encoder import Card, Encoder, Side
+from resight.engine import Engine
 from resight.errors import ConfigError
 from resight.starting import Start, open_start, training_preprocess
-from resight.training import Engine
 from resight.trainset import TrainSet, train_set
 from resight.types import Record, Splits
 

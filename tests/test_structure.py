@@ -39,6 +39,7 @@ LAYERS = {
     "encoder": 3,
     "examples": 3,
     "optim": 3,
+    "engine": 3,
     "runs": 3,
     "trainset": 3,
     "training": 4,

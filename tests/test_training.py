@@ -18,12 +18,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from resight.engine import FREE, Engine, Machine
 from resight.environment import Precision
 from resight.errors import CheckpointError, ConfigError, ResightError
 from resight.processes import Processes
 from resight.progress import Progress
 from resight.runs import Request, Run
-from resight.training import FREE, Engine, Epoch, Machine, NonFiniteError, Stage, fit
+from resight.training import Epoch, NonFiniteError, Stage, fit
 from resight.types import Record
 
 CPU = torch.device("cpu")

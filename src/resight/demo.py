@@ -17,6 +17,7 @@ from resight.data.index import read
 from resight.data.sample import make_sample
 from resight.embed import EmbedConfig
 from resight.encoder import Encoder
+from resight.engine import Engine
 from resight.environment import default_cache, describe
 from resight.errors import DataError
 from resight.evaluate import Rules, compare, sides
@@ -26,7 +27,6 @@ from resight.optim import Descent
 from resight.page import Measured, Page, write_page
 from resight.recipes import clip_reid
 from resight.starting import Start
-from resight.training import Engine
 from resight.types import Splits
 
 SIZE = (128, 64)  # of the drawn people; a quarter of the usual 256 × 128, so that a processor needs minutes
@@ -66,6 +66,7 @@ def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, dev
         resume=(out / "run" / "config.json").is_file(),
     )
     trained = launch(order, splits)
+    assert trained is not None  # one process
     tell(f"trained: {out / 'run' / 'encoder'}")
     before, after = (_measure(encoder, splits, seed) for encoder in (start, trained))
     reports.write_json(after.report, out)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from resight.clip.image import Taps
 from resight.data.samplers import identity_batches
 from resight.encoder import Encoder
+from resight.engine import Engine, Machine
 from resight.evaluate import Rules, evaluate
 from resight.pictures import PictureBatch, Pictures
-from resight.training import Engine, Epoch, Machine
+from resight.training import Epoch
 from resight.trainset import TrainSet
 
 

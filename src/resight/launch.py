@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from resight.encoder import Encoder
+from resight.engine import FREE, Machine
 from resight.environment import default_cache
 from resight.progress import Progress
 from resight.runs import Request, Run
-from resight.training import FREE, Machine
 from resight.trainset import train_set
 from resight.types import Splits
 
@@ -33,10 +33,10 @@ class Order:
     resume: bool = False
 
 
-def launch(order: Order, splits: Splits, *, console_quiet: bool = False) -> Encoder:
+def launch(order: Order, splits: Splits) -> Encoder | None:
     """Trains by the recipe, from the run's last checkpoint when it is resumed; leaves `encoder/` in the run folder.
 
-    Every process of a group calls this; the first one writes. Raises the errors of its parts.
+    Every process of a group calls this; the first one writes, and the others get None. Raises the errors of its parts.
     """
     recipe, engine = order.recipe, order.settings.engine
     data = train_set(
@@ -57,7 +57,7 @@ def launch(order: Order, splits: Splits, *, console_quiet: bool = False) -> Enco
         command=tuple(order.command),
     )
     run = Run.open(order.out, request, resume=order.resume, writes=machine.processes.writes)
-    progress = Progress(quiet=console_quiet or not machine.processes.writes)
+    progress = Progress(quiet=not machine.processes.writes)
     for note in (*splits.notes, *data.notes):
         progress.say(f"note: {note}")
     machine.processes.wait()
@@ -67,4 +67,4 @@ def launch(order: Order, splits: Splits, *, console_quiet: bool = False) -> Enco
         encoder.save(order.out / "encoder")
     machine.processes.wait()
     machine.processes.leave()
-    return encoder
+    return encoder if machine.processes.writes else None

@@ -16,9 +16,9 @@ from torch import Tensor
 from resight.clip.model import Clip
 from resight.clip.prompts import IdentityPrompts
 from resight.clip.tokenizer import PLACEHOLDER, count_tokens, encode, tokenize
+from resight.engine import Machine
 from resight.errors import CheckpointError, ConfigError
 from resight.runs import write_json
-from resight.training import Machine
 
 FORMAT = 1
 

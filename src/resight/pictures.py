@@ -14,7 +14,8 @@ from torch import Tensor
 from resight.data.augment import Augment
 from resight.data.loader import load_batches
 from resight.data.transforms import Preprocess
-from resight.training import Engine, Epoch, Machine
+from resight.engine import Engine, Machine
+from resight.training import Epoch
 from resight.types import Record
 
 

@@ -71,12 +71,19 @@ class Run:
             run._compare(request)
             run._drop_rubbish()
         elif writes:  # the others may come when this one has already begun to fill it
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if folder.exists() and not run._is_untouched():
                 known = (folder / "config.json").is_file()
                 hint = " To go on with the run in it, add --resume." if known else ""
                 raise ConfigError(f"--out {folder}: is not empty. Name a new folder.{hint}")
             run._create(request)
         return run
+
+    def _is_untouched(self) -> bool:
+        """Whether the folder is empty, or holds a run that failed before its first step."""
+        if not self.folder.is_dir():
+            return False
+        files = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir()}
+        return not files or ("config.json" in files and files <= {"config.json", "environment.json"})
 
     def _create(self, request: Request) -> None:
         try:

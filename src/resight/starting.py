@@ -13,8 +13,8 @@ from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer, 
 from resight.clip.model import Clip, ClipConfig
 from resight.data.transforms import Preprocess
 from resight.encoder import Card, Encoder, Feature, Side
+from resight.engine import Engine
 from resight.errors import ConfigError
-from resight.training import Engine
 from resight.trainset import TrainSet
 
 Interpolation = Literal["bilinear", "bicubic"]

@@ -16,10 +16,10 @@ from resight.clip.model import Clip, ClipConfig
 from resight.clip.text import TextConfig
 from resight.data.transforms import Preprocess
 from resight.encoder import Card, Encoder
+from resight.engine import Engine, Machine
 from resight.progress import Progress
 from resight.runs import Request, Run
 from resight.starting import Start
-from resight.training import Engine, Machine
 from resight.trainset import TrainSet, train_set
 
 TINY = "random:64x2/16"

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 import resight
 from resight.clip.tokenizer import tokenize
 from resight.encoder import Encoder
+from resight.engine import Machine
 from resight.errors import ConfigError, DataError
 from resight.learned_words import text_fingerprint
 from resight.optim import Descent
 from resight.pictures import PictureBatch
 from resight.recipes import clip_reid, finetune
 from resight.recipes.clip_reid import Config
-from resight.training import Machine, Stage
+from resight.training import Stage
 from resight.trainset import TrainSet, train_set
 
 from .conftest import TINY, Workshop, roughen

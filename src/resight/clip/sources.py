@@ -17,7 +17,7 @@ LAYOUTS = {
 }
 
 
-# Our own small CLIPs, in this package: a vision transformer and a ResNet, pre-trained on drawn pictures (docs/weights.md).
+# Our own small CLIPs, in this package: a vision transformer and a ResNet (docs/weights.md).
 OWN = {"resight-mini": "vit", "resight-mini-rn": "resnet"}
 
 

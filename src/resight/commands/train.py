@@ -132,48 +132,24 @@ def text_direct_command(arguments: TextDirectCommand) -> int:
 
 
 def _train(recipe: ModuleType, arguments: TrainCommand, settings: Any) -> int:
-    import torch
+    from resight.launch import Order, launch
 
-    from resight.environment import default_cache
-    from resight.progress import Progress
-    from resight.runs import Request, Run
-    from resight.training import FREE, Machine
-    from resight.trainset import train_set
-
-    engine = settings.engine
-    splits = arguments.data.read()
-    data = train_set(
-        splits,
-        captions=recipe.LEARNS_FROM == "captions",
-        validate=engine.validate_every > 0,
-        validation_share=engine.validation_share,
-        seed=engine.seed,
-    )
-    machine = Machine.of(engine)
     read = dataclasses.asdict(arguments.data) | {"data": str(arguments.data.data.absolute())}
-    request = Request(
-        recipe=recipe.NAME,
+    order = Order(
+        recipe=recipe,
+        settings=settings,
         init=arguments.init,
-        data=read
-        | {"fingerprint": data.fingerprint, "pictures": len(data.records), "identities": len(data.identities)},
-        settings=dataclasses.asdict(settings),
-        free=FREE,
+        out=arguments.out,
+        read=read,
         command=("resight", *sys.argv[1:]),
+        resume=arguments.resume,
     )
-    run = Run.open(arguments.out, request, resume=arguments.resume, writes=machine.processes.writes)
-    progress = Progress(quiet=not machine.processes.writes)
-    for note in (*splits.notes, *data.notes):
-        progress.say(f"note: {note}")
-    machine.processes.wait()
-    torch.manual_seed(engine.seed)
-    encoder = recipe.train(arguments.init, data, settings, run, machine, default_cache(), progress)
+    trained = launch(order, arguments.data.read())
+    if trained is None:  # another process of the group tells
+        return 0
     folder = arguments.out / "encoder"
-    if machine.processes.writes:
-        encoder.save(folder)
-        if arguments.json:
-            print_json({"encoder": str(folder), "fingerprint": encoder.fingerprint(), "run": str(arguments.out)})
-        else:
-            print(f"{folder}: trained. Next: resight evaluate {folder} --data {arguments.data.data}")
-    machine.processes.wait()
-    machine.processes.leave()
+    if arguments.json:
+        print_json({"encoder": str(folder), "fingerprint": trained.fingerprint(), "run": str(arguments.out)})
+    else:
+        print(f"{folder}: trained. Next: resight evaluate {folder} --data {arguments.data.data}")
     return 0

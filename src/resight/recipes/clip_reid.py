@@ -19,6 +19,7 @@ from resight.data.augment import Augment
 from resight.data.loader import load
 from resight.data.samplers import identity_batches, random_batches
 from resight.encoder import Encoder
+from resight.engine import Engine, Machine
 from resight.errors import ConfigError
 from resight.identity_tower import IdentityTower
 from resight.learned_words import LearnedWords
@@ -31,7 +32,7 @@ from resight.progress import Progress
 from resight.recipes.published import PERSON, RESNET, VEHICLE, VIT
 from resight.runs import Run
 from resight.starting import Start, open_start, training_preprocess
-from resight.training import Engine, Epoch, Machine, Stage, fit
+from resight.training import Epoch, Stage, fit
 from resight.trainset import TrainSet
 
 NAME = "clip-reid"
@@ -165,7 +166,7 @@ def _learn_words(
             floor=config.prompt_floor_rate,
             warmup=5,
         ),
-        optimizer=torch.optim.Adam(groups, lr=config.prompt_rate),
+        optimizer=torch.optim.Adam(groups, lr=config.prompt_rate, fused=True),
         modules={"prompts": words.prompts},
         records=data.records,
     )
@@ -207,13 +208,14 @@ def _fine_tune(
             "prompt": config.prompt_weight * prompt,
         }
 
+    groups = config.descent.groups(tower.named_parameters())
     stage = Stage(
         name="train",
         epochs=config.descent.epochs,
         batches=tower.batches(pictures, n_identities=config.n_identities, n_images=config.n_images),
         step=step,
         rate=config.descent.rate_in,
-        optimizer=torch.optim.Adam(config.descent.groups(tower.named_parameters()), lr=config.descent.rate),
+        optimizer=torch.optim.Adam(groups, lr=config.descent.rate, fused=True),
         modules={"tower": tower},
         records=data.records,
         towers=(tower.tower,),

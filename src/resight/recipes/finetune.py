@@ -17,6 +17,7 @@ from torch import Tensor
 
 from resight.data.augment import Augment
 from resight.encoder import Encoder
+from resight.engine import Engine, Machine
 from resight.errors import ConfigError
 from resight.identity_tower import IdentityTower
 from resight.losses.identity import identity_loss
@@ -27,7 +28,7 @@ from resight.progress import Progress
 from resight.recipes.published import PERSON, RESNET, VEHICLE, VIT
 from resight.runs import Run
 from resight.starting import Start, open_start, training_preprocess
-from resight.training import Engine, Machine, Stage, fit
+from resight.training import Stage, fit
 from resight.trainset import TrainSet
 
 NAME = "finetune"
@@ -99,13 +100,14 @@ def train(
         triplet = torch.stack([triplet_of(feature, seen.identities) for feature in seen.taps]).sum()
         return {"identity": config.identity_weight * identity, "triplet": config.triplet_weight * triplet}
 
+    groups = config.descent.groups(tower.named_parameters())
     stage = Stage(
         name="train",
         epochs=config.descent.epochs,
         batches=tower.batches(pictures, n_identities=config.n_identities, n_images=config.n_images),
         step=step,
         rate=config.descent.rate_in,
-        optimizer=torch.optim.Adam(config.descent.groups(tower.named_parameters()), lr=config.descent.rate),
+        optimizer=torch.optim.Adam(groups, lr=config.descent.rate, fused=True),
         modules={"tower": tower},
         records=data.records,
         towers=(tower.tower,),

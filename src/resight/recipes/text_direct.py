@@ -18,6 +18,7 @@ from resight.clip.tokenizer import tokenize
 from resight.data.augment import Augment
 from resight.data.samplers import one_per_identity_batches
 from resight.encoder import Encoder
+from resight.engine import Engine, Machine
 from resight.errors import ConfigError
 from resight.evaluate import evaluate
 from resight.losses.contrastive import image_text_contrastive
@@ -26,7 +27,7 @@ from resight.pictures import PictureBatch, Pictures
 from resight.progress import Progress
 from resight.runs import Run
 from resight.starting import Start, open_start, training_preprocess
-from resight.training import Engine, Epoch, Machine, Stage, fit
+from resight.training import Epoch, Stage, fit
 from resight.trainset import TrainSet
 from resight.types import Record
 
@@ -110,7 +111,7 @@ def train(
         return {name: report.tasks[0].scores[name] for name in ("mAP", "R1")}
 
     groups = parameter_groups(clip.named_parameters(), weight_decay=config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98), eps=1e-6)
+    optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
     fit(
         Stage(
             name="train",
