@@ -38,7 +38,6 @@ class Kind:
     coats: tuple[tuple[str, str, str], ...]
     shown: tuple[str, ...]
     blazes: tuple[str, ...] = ("none",)
-    called: tuple[str, ...] = ()
 
 
 _COWS: Final = (
@@ -152,7 +151,7 @@ def _animal(rng: np.random.Generator) -> _Animal:
         details.append(named[mark])
     if shown == "face" and pattern == "patches":
         details += _eye_patches(share * (1 - covered), second)
-    beast, said = (face if shown == "face" else body)(kind, fill, levels, rng)
+    beast, said = face(kind, fill, levels, rng) if shown == "face" else body(kind, levels, rng)
     return _Animal(kind, shown, beast, base, second, pattern, (*details, *said))
 
 
@@ -195,7 +194,7 @@ def _caption(animal: _Animal, turn: float, grey: bool, rng: np.random.Generator)
     details = [detail for detail in animal.details if rng.random() < 0.7]
     if grey:
         details = [detail.replace("yellow ", "").replace("orange ", "") for detail in details]
-    having = f"{'and' if after else 'with'} {listed(details)}" if details else ""
+    having = f"with {listed(details)}" if details else ""
     if animal.shown == "face":
         side = "facing the camera" if abs(turn) < 0.22 else f"looking to the {'right' if turn > 0 else 'left'}"
         side = pick(rng, (side, side, "seen from the front", "close up"))
@@ -213,10 +212,9 @@ def _caption(animal: _Animal, turn: float, grey: bool, rng: np.random.Generator)
     )
     style = rng.random()
     if style < 0.5:
-        return sentence(
-            f"a {what} {side} {having.replace('and', 'with', 1) if having.startswith('and') else having} {when}"
-        )
+        return sentence(f"a {what} {side} {having} {when}")
     if style < 0.8:
         start = pick(rng, ("a picture of", "this is", "the head of" if animal.shown == "face" else "the body of"))
-        return sentence(f"{start} a {what} {having}, {side} {when}")
+        also = having.replace("with", "and", 1) if after else having
+        return sentence(f"{start} a {what} {also}, {side} {when}")
     return sentence(f"the {what} is {side} {when}" + (f" and has {listed(details)}" if details else ""))

@@ -221,7 +221,7 @@ def face(kind: str, fill: RGB, levels: Levels, rng: np.random.Generator) -> tupl
             pen.blob(
                 [side * 0.42 - 0.72j, side * 0.9 - 0.6j, side * 0.95 + drop * 1j, side * 0.6 + 0.05j], scaled(ears, 0.8)
             )
-    _eyes(pen, shape, kind, rng)
+    _eyes(pen, shape, rng)
     said += _muzzle(pen, shape, rng)
     if kind == "horse" and rng.random() < 0.7:
         mane = pick(rng, ((30, 26, 24), (72, 46, 30), (206, 186, 150), scaled(fill, 0.6)))
@@ -231,7 +231,7 @@ def face(kind: str, fill: RGB, levels: Levels, rng: np.random.Generator) -> tupl
     return Beast(cutout, 0.5 if shape != "seal" else 0.25), said
 
 
-def body(kind: str, fill: RGB, levels: Levels, rng: np.random.Generator) -> tuple[Beast, list[str]]:
+def body(kind: str, levels: Levels, rng: np.random.Generator) -> tuple[Beast, list[str]]:
     """An animal from one of its sides under a coat [H, W, 3], and what there is to say of it."""
     shape = _BODY_LIKE.get(kind, kind)
     cutout, pen = _empty()
@@ -345,7 +345,7 @@ def _upright_ears(pen: Pen, colour: RGB, kind: str, rng: np.random.Generator) ->
         )
 
 
-def _eyes(pen: Pen, shape: str, kind: str, rng: np.random.Generator) -> None:
+def _eyes(pen: Pen, shape: str, rng: np.random.Generator) -> None:
     x, y, rx, ry = {
         "cow": (0.4, -0.28, 0.075, 0.06),
         "horse": (0.34, -0.38, 0.06, 0.055),

@@ -97,7 +97,7 @@ class _Scene:
             for x in (-0.3, 0.3):
                 pen.box(x - 0.12, 0, x + 0.12, 1, vehicle.paints.mark)
         elif part == "roof" and solid.marked:
-            self._roof(corners, light)
+            self._roof(corners)
         elif part == "glass":
             pen.shape([-0.75 + 0.15j, -0.2 + 0.15j, -0.5 + 0.85j, -0.85 + 0.85j], lighter(GLASS, 0.22))
 
@@ -172,7 +172,7 @@ class _Scene:
         placed = complex(pen.place(np.array([centre]))[0])
         self.lamps.append(Lamp(placed, size * pen.unit, glow))
 
-    def _roof(self, corners: Corners, light: float) -> None:
+    def _roof(self, corners: Corners) -> None:
         front, rear = float(corners[0, 0]), float(corners[2, 0])
         height, half = float(corners[:, 2].max()), float(abs(corners[0, 1]))
         if "rack" in self.vehicle.marks:
@@ -231,7 +231,7 @@ class _Scene:
         self._wheels(solid, far=False, hand=hand)
 
     def _lettering(self, pen: Pen, rear: float, front: float, middle: float, belt: float) -> None:
-        """Blocks that read as a word from afar; bytes of the style decide which."""
+        """Blocks that read as a word from afar; the vehicle's style decides which."""
         style = np.random.default_rng((self.vehicle.style, 4))
         x, end = rear + 0.12 * (front - rear), rear + float(style.uniform(0.5, 0.85)) * (front - rear)
         size = 0.5 * (belt - middle)

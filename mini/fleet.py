@@ -159,7 +159,7 @@ def _car(kind: str, paints: Paints, long: float, tall: float, rng: np.random.Gen
     profile = []
     for (x, z), (dx, dz) in zip(outline, shift.tolist(), strict=True):
         slim = _SLIM.get(kind, 0.93)
-        share = 1 - (1 - slim) * max(0.0, (z - belt) / (top - belt)) ** 1.0
+        share = 1 - (1 - slim) * max(0.0, (z - belt) / (top - belt))
         profile.append((x * long + dx, z * tall + dz, half * share))
     radius = float(rng.uniform(0.3, 0.36)) * (1.35 if kind == "bus" else 1.15 if kind in ("suv", "pickup") else 1.0)
     axles = (0.31, -0.27) if kind != "bus" else (0.3, -0.25)
@@ -184,7 +184,7 @@ def _windows(
     (x3, z3, _) = profile[roof + 1]
     x4 = profile[roof + 2][0] if kind in ("sedan", "hatchback", "pickup") else x3 - 0.05
     if kind == "bus":
-        x0, z0, z1, x4 = x1 - 0.05, 0.46 * z1, z1, x3 + 0.1
+        x0, z0, x4 = x1 - 0.05, 0.46 * z1, x3 + 0.1
     low, high = z0 + 0.02, min(z1, z3) - (0.35 if kind == "bus" else 0.12)
     start, end = x0 - 0.25, x4 + (0.3 if kind != "bus" else 0.1)
     if kind == "van":

@@ -7,9 +7,8 @@ from typing import Final
 import numpy as np
 from palette import INK, hue
 from pen import RGB, Pen, lighter, regular, scaled, star
-from words import pick
+from words import NUMBERS, pick
 
-_NUMBERS: Final = {4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
 _CLOUD: Final = (-0.6 + 0.1j, -0.2 - 0.2j, 0.3 - 0.1j, 0.6 + 0.15j, 0.0 + 0.2j)
 _GREEN: Final[RGB] = (72, 154, 72)
 _WHITE: Final[RGB] = (250, 250, 250)
@@ -78,7 +77,7 @@ def snowflake(pen: Pen, rng: np.random.Generator) -> str:
         pen.line([0j, 0.95 * way], 0.1, fill)
         for side in (-1, 1):
             pen.line([at * way, (at + 0.22 + 0.24j * side) * way], 0.08, fill)
-    return f"{name} snowflake with {_NUMBERS[n]} arms"
+    return f"{name} snowflake with {NUMBERS[n]} arms"
 
 
 def drop(pen: Pen, rng: np.random.Generator) -> str:
@@ -112,7 +111,7 @@ def flower(pen: Pen, rng: np.random.Generator) -> str:
         way = np.exp(2j * np.pi * (k / n + 0.25))
         pen.oval(centre + 0.6 * size * way, 0.4 * size, 1.5 * size / n, fill, turn=float(np.angle(way)))
     pen.oval(centre, 0.3 * size, 0.3 * size, mark)
-    return f"{name} flower with {_NUMBERS[n]} petals and a {other} middle" + (" on a stalk" if stalk else "")
+    return f"{name} flower with {NUMBERS[n]} petals and a {other} middle" + (" on a stalk" if stalk else "")
 
 
 def tulip(pen: Pen, rng: np.random.Generator) -> str:
@@ -181,7 +180,7 @@ def leaf(pen: Pen, rng: np.random.Generator) -> str:
         )
         pen.line([start, start + size * way], 0.04, scaled(fill, 0.7))
     pen.line([0.45j, 0.98j], 0.08, scaled(fill, 0.7))
-    return f"{name} leaf" if n == 1 else f"{name} leaf with {({3: 'three', 5: 'five'})[n]} lobes"
+    return f"{name} leaf" if n == 1 else f"{name} leaf with {NUMBERS[n]} lobes"
 
 
 def cactus(pen: Pen, rng: np.random.Generator) -> str:
@@ -240,7 +239,7 @@ def ladybird(pen: Pen, rng: np.random.Generator) -> str:
     for x, y in ((0.38, 0.1), (0.3, -0.3), (0.3, 0.5))[: n // 2]:
         for side in (-1, 1):
             pen.oval(complex(side * x, y), 0.14, 0.14, mark if other != name else INK)
-    return f"{name} ladybird with {({2: 'two', 4: 'four', 6: 'six'})[n]} {other if other != name else 'black'} dots"
+    return f"{name} ladybird with {NUMBERS[n]} {other if other != name else 'black'} dots"
 
 
 def snail(pen: Pen, rng: np.random.Generator) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from palette import INK, hue
 from pen import RGB, Pen, lighter, regular, scaled, star
-from words import pick
+from words import NUMBERS, pick
 
 _STEEL: Final[RGB] = (176, 182, 190)
 _WOOD: Final[RGB] = (150, 100, 58)
@@ -36,7 +36,7 @@ def tower_block(pen: Pen, rng: np.random.Generator) -> str:
             x, y = -0.62 + 1.24 * (column + 0.5) / columns, -0.9 + 1.5 * (row + 0.5) / rows
             pen.box(x - 0.32 / columns, y - 0.45 / rows, x + 0.32 / columns, y + 0.45 / rows, pane)
     pen.box(-0.12, 0.68, 0.12, 0.95, INK)
-    return f"{name} office block with {('three', 'four', 'five')[rows - 3]} floors"
+    return f"{name} office block with {NUMBERS[rows]} floors"
 
 
 def castle(pen: Pen, rng: np.random.Generator) -> str:

@@ -8,11 +8,10 @@ from typing import Final
 import numpy as np
 from palette import HUES, hue
 from pen import RGB, Pen, Points, lighter, regular, scaled, star
-from words import pick
+from words import NUMBERS, pick
 
 _WHITE: Final[RGB] = (248, 248, 248)
 _POLYGONS: Final = {3: "triangle", 4: "diamond", 5: "pentagon", 6: "hexagon", 8: "octagon", 24: "circle"}
-_NUMBERS: Final = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
 
 _HEART: Final = (
     -0.62j,
@@ -62,8 +61,8 @@ def star_sign(pen: Pen, rng: np.random.Generator) -> str:
     pen.shape(0.97 * star(n, inner), fill)
     if rng.random() < 0.5:
         pen.shape(0.5 * star(n, inner), mark)
-        return f"{name} star with {_NUMBERS[n]} points and a {other} middle"
-    return f"{name} star with {_NUMBERS[n]} points"
+        return f"{name} star with {NUMBERS[n]} points and a {other} middle"
+    return f"{name} star with {NUMBERS[n]} points"
 
 
 def arrow(pen: Pen, rng: np.random.Generator) -> str:
@@ -267,7 +266,7 @@ def target(pen: Pen, rng: np.random.Generator) -> str:
     for k in range(n):
         size = 0.94 * (n - k) / n
         pen.oval(0j, size, size, (fill, mark)[k % 2])
-    return f"{name} and {other} target with {_NUMBERS[n]} rings"
+    return f"{name} and {other} target with {NUMBERS[n]} rings"
 
 
 def recycling(pen: Pen, rng: np.random.Generator) -> str:
@@ -277,7 +276,7 @@ def recycling(pen: Pen, rng: np.random.Generator) -> str:
         pen.arc(0j, 0.7, 0.7, start, start + 0.65 / n, 0.2, fill)
         end = 2j * math.pi * (start + 0.65 / n)
         pen.shape(np.exp(end) * np.array([0.4 + 0j, 1.0 + 0j, 0.7 + 0.42j]), fill)
-    return f"{name} sign of {_NUMBERS[n]} arrows in a circle"
+    return f"{name} sign of {NUMBERS[n]} arrows in a circle"
 
 
 def moon_and_star(pen: Pen, rng: np.random.Generator) -> str:

@@ -29,7 +29,7 @@ class Designer:
     """outline, dark: of the line around shapes, in units, and its brightness. relief: of shapes, as in Pen.
 
     saturation, light: factors on colours. hue: how far they turn, −1 to 1 is a third of the circle. wobble: how far
-    lines stray, in units. round: how many pixels of blur make corners soft.
+    lines stray, in units.
     """
 
     style: tuple[str, ...]

@@ -70,7 +70,7 @@ def pictures(rng: np.random.Generator, n: int) -> Iterator[Picture]:
     cameras = rng.choice(_N_CAMERAS, int(rng.integers(2, 5)), replace=False)
     for k in range(n):
         camera = int(cameras[k % len(cameras)])
-        view = _view(camera, vehicle, rng)
+        view = _view(camera, rng)
         light = pick(rng, ("day", "day", "day", "day", "rain", "night", "night"))
         image, quality = _shot(vehicle, view, camera, light, rng)
         caption = fitting(partial(_caption, vehicle, names, view, light, rng))
@@ -90,7 +90,7 @@ def _vehicle(rng: np.random.Generator) -> tuple[Vehicle, dict[str, str]]:
     return build(kind, paints, rng), names
 
 
-def _view(camera: int, vehicle: Vehicle, rng: np.random.Generator) -> View:
+def _view(camera: int, rng: np.random.Generator) -> View:
     """Each camera looks down its road; vehicles come both ways, and turn a little."""
     habit = np.random.default_rng((camera, *b"view"))
     bearing = (

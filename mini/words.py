@@ -14,6 +14,8 @@ SHORTEST: Final = 8
 LONGEST: Final = 25
 """Words of a caption; those of people come from the sample set's code and reach 35."""
 
+NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+
 
 def pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:
     return options[int(rng.integers(len(options)))]
