@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all check bench mini-clip clean
+.PHONY: demo test test-all check bench mini-clip mini-vit mini-resnet clean
 
 demo: $(VENV)/ready  ## draw people, fine-tune, evaluate before and after, write demo-output/report.html; goes on when interrupted
 	$(BIN)/resight demo --out demo-output
@@ -26,19 +26,22 @@ bench: $(VENV)/ready  ## the benchmarks; each prints one table
 	$(BIN)/python benchmarks/bench_train.py
 
 MINI_PICTURES = 60000
-mini-clip: $(VENV)/ready  ## pre-train resight-mini and resight-mini-rn from nothing on drawn pictures; an hour and more
-	$(BIN)/python mini/draw.py mini-output/pictures --pictures $(MINI_PICTURES) --seed 1
-	$(MAKE) mini-output/vit mini-output/resnet
-
-MINI_TRAIN = --data mini-output/pictures/index.csv --size 128 64 --normalisation half --rate 1e-3 --weight-decay 0.1 \
+MINI_OUT = mini-output
+MINI_PACKED = src/resight/clip/mini
+MINI_TRAIN = --data $(MINI_OUT)/pictures/index.csv --size 128 64 --normalisation half --rate 1e-3 --weight-decay 0.1 \
 	--batch-size 256 --warmup-epochs 1 --pad 6 --erase 0.25 --colour 0.15 --seed 0
-mini-output/vit: MINI_EPOCHS = 8
-mini-output/resnet: MINI_EPOCHS = 6
-mini-output/%:
-	$(BIN)/python mini/weights.py start $* mini-output/start-$*
-	$(BIN)/resight train text-direct $(MINI_TRAIN) --epochs $(MINI_EPOCHS) --out $@ \
-		--init mini-output/start-$*/open_clip_model.safetensors
-	$(BIN)/python mini/weights.py pack $* $@/encoder src/resight/clip/mini/$*
+mini-clip: mini-vit mini-resnet  ## pre-train resight-mini and resight-mini-rn from nothing; an hour and more; goes on when interrupted
+
+mini-vit: MINI_EPOCHS = 8
+mini-resnet: MINI_EPOCHS = 6
+mini-vit mini-resnet: mini-%: $(MINI_OUT)/pictures/index.csv
+	$(BIN)/python mini/weights.py start $* $(MINI_OUT)/start-$*
+	$(BIN)/resight train text-direct $(MINI_TRAIN) --epochs $(MINI_EPOCHS) --out $(MINI_OUT)/$* \
+		--init $(MINI_OUT)/start-$*/open_clip_model.safetensors $(if $(wildcard $(MINI_OUT)/$*/config.json),--resume)
+	$(BIN)/python mini/weights.py pack $* $(MINI_OUT)/$*/encoder $(MINI_PACKED)/$*
+
+$(MINI_OUT)/pictures/index.csv: | $(VENV)/ready
+	$(BIN)/python mini/draw.py $(@D) --pictures $(MINI_PICTURES) --seed 1
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output mini-output
