@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-
-
-@pytest.fixture(autouse=True)
-def _tiny_numbers() -> Iterator[None]:
-    """Training on a processor takes numbers below 1e-38 for 0 from then on; the next test shall have them again."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -41,6 +41,10 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["embed", *TINY, "--data", ".", "--out", "x.npz", "--workers", "-1"], "--workers -1: at least 1"),
         (["embed", "--nonsense"], "`resight embed --help` explains"),
         (["evaluate", *TINY], "--data"),
+        (
+            ["train", "finetune", "--size", "64"],
+            "expected argument count 2 of `INT INT`. `resight train finetune --help`",
+        ),
         (["evaluate", *TINY, "--data", ".", "--protocol", "moon"], "invalid choice 'moon'"),
         (["evaluate", *TINY, "--data", "DATA", "--k1", "30"], "Add --rerank"),
         (["evaluate", *TINY, "--data", "DATA", "--rerank", "--k1", "-7"], "k1 -7"),
@@ -60,6 +64,27 @@ def test_what_cannot_run_is_one_line_and_status_2(
     assert captured.err.startswith("resight: ")
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_what_the_parser_says_comes_without_its_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    named = ["--data", "x", "--init", "x", "--out", "x"]
+    assert main(["train", "finetune", *named, "--size", "64"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("resight: Error parsing --size: no type matching")
+    assert said.endswith("expected argument count 2 of `INT INT`. `resight train finetune --help` explains.\n")
+    assert main(["train", "finetune", "--size", "64", "32"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("resight: Missing from resight train finetune: --init STR")
+    assert "---" not in said
+
+
+def test_a_process_of_a_group_says_which_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, begins in (("0", "resight: "), ("1", "process 1: ")):
+        monkeypatch.setenv("RANK", number)
+        assert main(["evalute"]) == 2
+        assert capsys.readouterr().err.startswith(f"{begins}resight evalute: there is no such command.")
 
 
 def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:

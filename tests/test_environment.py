@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from resight.environment import CORE, Precision, autocast, choose_device, default_cache, describe, precision_note
+from resight.environment import (
+    CORE,
+    Precision,
+    autocast,
+    choose_device,
+    default_cache,
+    describe,
+    precision_note,
+    tiny_as_zero,
+)
 from resight.errors import ConfigError
 
 
@@ -28,6 +37,21 @@ def test_autocast_lowers_products_only_when_asked() -> None:
     for precision, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
         with autocast(torch.device("cpu"), precision):  # type: ignore[arg-type]
             assert (a @ a).dtype == dtype
+
+
+def test_tiny_numbers_are_zero_inside_and_back_outside() -> None:
+    def tiny() -> float:
+        return float((torch.full((1,), 1e-38) * 1e-3).item())
+
+    assert tiny() > 0
+    for device, inside in (("cpu", True), ("meta", False)):
+        with contextlib.suppress(KeyError), tiny_as_zero(torch.device(device)):
+            assert (tiny() == 0) == inside
+            with tiny_as_zero(torch.device(device)):
+                pass
+            assert (tiny() == 0) == inside  # an inner context leaves the outer one's
+            raise KeyError
+        assert tiny() > 0
 
 
 @pytest.mark.parametrize(

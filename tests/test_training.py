@@ -638,10 +638,7 @@ def test_free_settings_exist() -> None:
 
 def test_the_machine_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    try:
-        machine = Machine.of(replace(ENGINE, precision="bf16"))
-    finally:
-        torch.set_flush_denormal(False)
+    machine = Machine.of(replace(ENGINE, precision="bf16"))
     assert (machine.device, machine.precision, machine.processes) == (CPU, "bf16", Processes())
 
 

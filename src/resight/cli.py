@@ -98,7 +98,8 @@ def main(words: list[str] | None = None) -> int:
 def _failed(message: str) -> int:
     """Prints one line, whatever control characters a file's name brought into it."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    print(f"resight: {line}", file=sys.stderr)
+    number = os.environ.get("RANK", "0")  # torchrun's: what all processes of a group say is told from each one's own
+    print(f"resight: {line}" if number == "0" else f"process {number}: {line}", file=sys.stderr)
     return 2
 
 
@@ -142,9 +143,10 @@ def parse(arguments: type[Any], words: list[str], program: str, before: Any = No
     except SystemExit as ended:
         if not ended.code:
             raise
-        shown = complaint.getvalue().split("For full helptext")[0]
+        shown = complaint.getvalue().split("For full helptext")[0].split("Argument helptext")[0]
+        shown = shown.replace("[bold]", "").replace("[/bold]", "")
         inside = [line.strip("│╭╮╰╯─ ") for line in shown.splitlines()[1:]]
-        what = " ".join(line for line in inside if line).rstrip(".")
+        what = " ".join(line for line in inside if line.strip("-")).rstrip(".")  # not the rules of plain terminals
         raise ConfigError(f"{what}. `{program} --help` explains.") from ended
 
 

@@ -83,8 +83,6 @@ class Machine:
         if engine.tensorboard:
             summary_writer()
         processes, device = join(environment.choose_device(engine.device))
-        if device.type == "cpu":
-            torch.set_flush_denormal(True)  # Adam's squares of small gradients fall below 1e-38, where a CPU crawls
         chosen = engine.precision if engine.precision != "auto" else environment.best_precision(device)
         return cls(device, chosen, processes)
 

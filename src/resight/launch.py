@@ -13,10 +13,10 @@ import torch
 
 from resight.encoder import Encoder
 from resight.engine import FREE, Machine
-from resight.environment import default_cache
+from resight.environment import default_cache, precision_note, tiny_as_zero
 from resight.progress import Progress
 from resight.runs import Request, Run
-from resight.trainset import train_set
+from resight.trainset import TrainSet, train_set
 from resight.types import Splits
 
 
@@ -47,6 +47,13 @@ def launch(order: Order, splits: Splits) -> Encoder | None:
         seed=engine.seed,
     )
     machine = Machine.of(engine)
+    with tiny_as_zero(machine.device):
+        encoder = _train(order, splits, data, machine)
+    return encoder if machine.processes.writes else None
+
+
+def _train(order: Order, splits: Splits, data: TrainSet, machine: Machine) -> Encoder:
+    recipe, engine = order.recipe, order.settings.engine
     about = {"fingerprint": data.fingerprint, "pictures": len(data.records), "identities": len(data.identities)}
     request = Request(
         recipe=recipe.NAME,
@@ -58,7 +65,8 @@ def launch(order: Order, splits: Splits) -> Encoder | None:
     )
     run = Run.open(order.out, request, resume=order.resume, writes=machine.processes.writes)
     progress = Progress(quiet=not machine.processes.writes)
-    for note in (*splits.notes, *data.notes):
+    slow = precision_note(machine.device, machine.precision)
+    for note in (*splits.notes, *data.notes, *([slow] if slow else [])):
         progress.say(f"note: {note}")
     machine.processes.wait()
     torch.manual_seed(engine.seed)
@@ -67,4 +75,4 @@ def launch(order: Order, splits: Splits) -> Encoder | None:
         encoder.save(order.out / "encoder")
     machine.processes.wait()
     machine.processes.leave()
-    return encoder if machine.processes.writes else None
+    return encoder
