@@ -41,10 +41,6 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["embed", *TINY, "--data", ".", "--out", "x.npz", "--workers", "-1"], "--workers -1: at least 1"),
         (["embed", "--nonsense"], "`resight embed --help` explains"),
         (["evaluate", *TINY], "--data"),
-        (
-            ["train", "finetune", "--size", "64"],
-            "expected argument count 2 of `INT INT`. `resight train finetune --help`",
-        ),
         (["evaluate", *TINY, "--data", ".", "--protocol", "moon"], "invalid choice 'moon'"),
         (["evaluate", *TINY, "--data", "DATA", "--k1", "30"], "Add --rerank"),
         (["evaluate", *TINY, "--data", "DATA", "--rerank", "--k1", "-7"], "k1 -7"),
