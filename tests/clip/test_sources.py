@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from resight.clip.sources import Found, aliases, find
+import resight
+from resight.clip.sources import OWN, Found, aliases, find
 from resight.errors import CheckpointError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -113,6 +115,25 @@ def test_every_alias_is_whole_and_unique() -> None:
     assert known["openai:ViT-B-16"].activation == "quick_gelu"
     assert known["laion:ViT-B-16"].activation == "gelu"
     assert "not for commercial use" in known["metaclip:ViT-B-16"].licence
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_our_own_weights_are_in_the_package(hub: Hub, name: str) -> None:
+    found = find(name)
+    assert found.weights.is_file()
+    assert found.settings == found.weights.with_name("open_clip_config.json")
+    assert (found.licence, found.activation) == ("Apache-2.0", None)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_our_own_weights_go_into_the_wheel(name: str) -> None:
+    package = Path(resight.__file__).parent
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    patterns = pyproject["tool"]["setuptools"]["package-data"]["resight"]
+    shipped = {path for pattern in patterns for path in package.glob(pattern)}
+    found = find(name)
+    assert {found.weights, found.settings} <= shipped
 
 
 def test_an_alias_is_a_repository_with_a_known_activation_and_licence(hub: Hub) -> None:
@@ -265,11 +286,16 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         find(str(tmp_path))
 
 
-@pytest.mark.parametrize("typo", ["openai:vit-b-16", "openai:ViT-B/16", "ViT-B-16", "openai:ViTB16"])
-def test_a_mistyped_name_gets_the_closest(typo: str) -> None:
-    with pytest.raises(
-        CheckpointError, match=f"^{typo}: neither a file nor a known name. Did you mean .*openai:ViT-B-16"
-    ):
+@pytest.mark.parametrize(
+    ("typo", "name"),
+    [
+        *((typo, "openai:ViT-B-16") for typo in ("openai:vit-b-16", "openai:ViT-B/16", "ViT-B-16", "openai:ViTB16")),
+        ("resight_mini", "resight-mini"),
+        ("mini-rn", "resight-mini-rn"),
+    ],
+)
+def test_a_mistyped_name_gets_the_closest(typo: str, name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"^{typo}: neither a file nor a known name. Did you mean .*{name}"):
         find(typo)
 
 
@@ -279,4 +305,4 @@ def test_an_unknown_name_gets_the_list() -> None:
     assert str(caught.value).startswith(
         "/no/such/file.pt: neither a file nor a known name. Give a checkpoint file, hf-hub:"
     )
-    assert all(alias.name in str(caught.value) for alias in aliases())
+    assert all(name in str(caught.value) for name in (*OWN, *(alias.name for alias in aliases())))
