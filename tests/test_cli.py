@@ -250,6 +250,7 @@ def test_demo_trains_and_runs_to_its_page(tmp_path: Path, capsys: pytest.Capture
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert "fine-tuned by CLIP-ReID for 2 epochs" in page
+    assert f"resight demo --out {out} --init random:64x2/16 --identities 12 --epochs 2 --seed 0" in page
     stages = [json.loads(line)["stage"] for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
     assert set(stages) == {"words", "train"}
     before = Encoder.load(out / "run" / "encoder").fingerprint()
@@ -283,6 +284,10 @@ def test_demo_refuses_what_it_cannot_do_before_it_draws(tmp_path: Path, capsys: 
     (out / "demo.json").write_text("{}")
     assert main(["demo", "--out", str(out), *TOUR]) == 2
     assert "a tour with other arguments" in capsys.readouterr().err
+    for few, message in (("--identities", "--identities 0: at least 4."), ("--epochs", "--epochs 0: at least 1.")):
+        assert main(["demo", "--out", str(tmp_path / "few"), *TOUR, few, "0"]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
 
 
 def test_doctor_describes_the_installation(capsys: pytest.CaptureFixture[str]) -> None:

@@ -228,6 +228,6 @@ def test_a_descent_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--epochs 0: at least 1\."):
         Descent(epochs=0)
     for name in ("rate", "weight_decay", "bias_rate_factor", "warmup_epochs", "warmup_factor", "decay"):
-        for value in (-1, float("nan")):
+        for value in (-1, float("nan"), float("inf")):
             with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} {value}: 0 or more"):
                 Descent(**{name: value})

@@ -65,8 +65,8 @@ def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path: Path) -> None
         begin(tmp_path / "empty")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
-    for path in (tmp_path / "other", tmp_path / "other" / "file"):
-        with pytest.raises(ConfigError, match=rf"--out {path}: is not empty\. Name a new folder\.$"):
+    for path, what in ((tmp_path / "other", "is not empty"), (tmp_path / "other" / "file", "is no folder")):
+        with pytest.raises(ConfigError, match=rf"--out {path}: {what}\. Name a new folder\.$"):
             begin(path)
 
 

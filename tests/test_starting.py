@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,12 @@ def test_what_the_tower_or_the_data_lack_is_refused(changes: dict[str, Any], mes
     for init in (TINY, str(tmp_path / "old")):
         with pytest.raises(ConfigError, match=message):
             opened(init, replace(START, **changes))
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_factor_that_is_no_number_is_refused(factor: float) -> None:
+    with pytest.raises(ConfigError, match=f"--side-coefficient {factor}: a finite number"):
+        replace(START, side_coefficient=factor)
 
 
 def test_what_a_resnet_cannot_do_is_refused(tmp_path: Path) -> None:

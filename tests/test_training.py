@@ -275,6 +275,21 @@ def test_the_best_epoch_survives_a_stop(tmp_path: Path) -> None:
         assert torch.equal(results[1][name], tensor)
 
 
+def test_what_goes_on_or_is_chosen_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine, scores = replace(ENGINE, validate_every=1, keep="best", checkpoint_minutes=0), iter((0.3, 0.5, 0.4))
+    toy = Toy()
+    toy.before_step = stopping_at(7)
+    with pytest.raises(StoppedError):
+        train(toy, run_of(tmp_path), engine=engine, progress=Progress(), validate=lambda: {"mAP": next(scores)})
+    assert "goes on" not in capsys.readouterr().err
+    for said in ("toy: goes on in epoch 2, after 2 of its steps", "toy: was done already"):
+        run = run_of(tmp_path, resume=True)
+        train(Toy(), run, engine=engine, progress=Progress(), validate=lambda: {"mAP": next(scores)})
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0] == said
+        assert lines[-1] == "toy: epoch 2 is kept, the best on validation identities"
+
+
 def test_a_lost_best_checkpoint_is_one_line(tmp_path: Path) -> None:
     engine = replace(ENGINE, validate_every=1, keep="best")
     run = run_of(tmp_path)
@@ -621,6 +636,7 @@ def test_tensorboard_that_is_missing_is_said_before_any_work(monkeypatch: pytest
         ({"checkpoint_minutes": -1}, "--checkpoint-minutes -1: 0 or more"),
         ({"validate_every": -2}, "--validate-every -2: 0 or more"),
         ({"seed": -3}, "--seed -3: 0 or more"),
+        ({"seed": 2**62 + 1}, "--seed 4611686018427387905: at most 2\\^62"),
         ({"workers": 0}, "--workers 0: at least 1"),
         ({"log_every": 0}, "--log-every 0: at least 1"),
         ({"validation_share": 1.0}, "--validation-share 1.0: between 0 and 1"),

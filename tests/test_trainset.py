@@ -118,7 +118,7 @@ def test_without_cameras_any_other_picture_is_a_match() -> None:
 @pytest.mark.parametrize(
     ("roles", "options", "message"),
     [
-        ({}, {}, r"/data: none of its 0 train pictures has an identity\. Mark some as train"),
+        ({}, {}, r"/data: no picture is marked train\. Mark some, or leave all without a split\."),
         ({"train": (record(None, 0),)}, {}, r"none of its 1 train pictures has an identity.*--column identity=…"),
         (
             {"train": TWO_CAMERAS},

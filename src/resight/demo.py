@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from resight.embed import EmbedConfig
 from resight.encoder import Encoder
 from resight.engine import Engine
 from resight.environment import default_cache, describe
-from resight.errors import DataError
+from resight.errors import ConfigError, DataError
 from resight.evaluate import Rules, compare, sides
 from resight.examples import rank_examples
 from resight.launch import Order, launch
@@ -36,9 +37,12 @@ NOTE = "demo.json"
 def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, device: str, console: Console) -> None:
     """Leaves `sample/`, `run/`, `report.json` and `report.html` in `out`, and tells what it does on the console.
 
-    Called again after an interruption, it goes on where it was. Raises DataError when `out` holds something else, or a
-    tour with other arguments.
+    Called again after an interruption, it goes on where it was. Raises ConfigError for too few identities or epochs,
+    and DataError when `out` holds something else, or a tour with other arguments.
     """
+    for flag, value, least in (("--identities", n_identities, 4), ("--epochs", epochs, 1)):
+        if value < least:  # before anything is drawn, and `out` marked
+            raise ConfigError(f"{flag} {value}: at least {least}.")
     begun = time.perf_counter()
 
     def tell(step: str) -> None:
@@ -62,7 +66,7 @@ def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, dev
         init=init,
         out=out / "run",
         read={"data": str(out / "sample")},
-        command=("resight", "demo", "--out", str(out), "--seed", str(seed)),
+        command=_command(out, n_identities, epochs, seed, init),
         resume=(out / "run" / "config.json").is_file(),
     )
     trained = launch(order, splits)
@@ -92,17 +96,22 @@ def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, dev
     )
 
 
+def _command(out: Path, n_identities: int, epochs: int, seed: int, init: str) -> tuple[str, ...]:
+    numbers = ("--identities", str(n_identities), "--epochs", str(epochs), "--seed", str(seed))
+    return ("resight", "demo", "--out", str(out), "--init", init, *numbers)
+
+
 def _claim(out: Path, arguments: dict[str, object]) -> None:
     """Marks `out` as this tour's. Raises DataError when it holds something else."""
-    note = out / NOTE
+    note, text = out / NOTE, json.dumps(arguments) + "\n"
     if note.is_file():
-        if json.loads(note.read_text(encoding="utf-8")) != arguments:
+        if note.read_text(encoding="utf-8") != text:
             raise DataError(f"{out}: holds a tour with other arguments. Name another folder with --out, or delete it.")
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: is not empty. Name another folder with --out, or delete it.")
     embeddings.prepare_folder(out)
-    note.write_text(json.dumps(arguments) + "\n", encoding="utf-8")
+    note.write_text(text, encoding="utf-8")
 
 
 def _settings(splits: Splits, epochs: int, seed: int, device: str) -> clip_reid.Config:
@@ -134,7 +143,7 @@ def _measure(encoder: Encoder, splits: Splits, seed: int) -> Measured:
 def _reproduce(order: Order, after: Measured) -> dict[str, str]:
     machine = describe()
     return {
-        "command": " ".join(order.command),
+        "command": shlex.join(order.command),
         "resight": str(machine["resight"]),
         "libraries": ", ".join(f"{name} {version}" for name, version in machine["libraries"].items()),
         "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['system']}",

@@ -59,6 +59,8 @@ class Engine:
         for name in ("workers", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1.")
+        if self.seed > 2**62:  # a few seeds above it are used too, and PyTorch's end at 2^63
+            raise ConfigError(f"--seed {self.seed}: at most 2^62.")
         if not 0 < self.validation_share < 1:
             raise ConfigError(f"--validation-share {self.validation_share}: between 0 and 1.")
         if self.keep == "best" and not self.validate_every:

@@ -38,7 +38,7 @@ class Descent:
         if self.epochs < 1:
             raise ConfigError(f"--epochs {self.epochs}: at least 1.")
         for name in ("rate", "weight_decay", "bias_rate_factor", "warmup_epochs", "warmup_factor", "decay"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more.")
 
     def groups(self, named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:

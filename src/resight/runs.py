@@ -74,7 +74,8 @@ class Run:
             if folder.exists() and not run._is_untouched():
                 known = (folder / "config.json").is_file()
                 hint = " To go on with the run in it, add --resume." if known else ""
-                raise ConfigError(f"--out {folder}: is not empty. Name a new folder.{hint}")
+                what = "is not empty" if folder.is_dir() else "is no folder"
+                raise ConfigError(f"--out {folder}: {what}. Name a new folder.{hint}")
             run._create(request)
         return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -50,6 +51,10 @@ class Start:
     """Factor on these vectors (CLIP-ReID's README: 1.0)."""
     without_text: bool = False
     """Leave the text tower out of the encoder, which is then smaller and answers pictures alone."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.side_coefficient):
+            raise ConfigError(f"--side-coefficient {self.side_coefficient}: a finite number.")
 
 
 def open_start(

@@ -175,7 +175,7 @@ class _Loop(Generic[B]):
         shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
         return NonFiniteError(
             f"{self.stage.name}, epoch {self.epoch}, step {self.step + 1}: the {what} is not a number ({named}). The "
-            f"batch held {shown}; metrics.jsonl lists all. The last checkpoint is kept; a new run with a smaller "
+            f"batch held {shown}; metrics.jsonl lists all. A new run with a smaller "
             "--rate, --clip-norm 1 or --precision float32 usually helps."
         )
 
@@ -217,6 +217,7 @@ class _Loop(Generic[B]):
             raise CheckpointError(f"{self.run.folder}: has lost the best epoch's checkpoint. Begin a new run.")
         with self._fitting():
             self._put(state["modules"])
+        self.progress.say(f"{self.stage.name}: epoch {state['epoch']} is kept, the best on validation identities")
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.resumed
@@ -271,6 +272,9 @@ class _Loop(Generic[B]):
                 torch.cuda.set_rng_state(state["generators"]["cuda"], self.machine.device)
             self.epoch, self.step, self.n_seen = state["epoch"], state["step"], state["n_seen"]
             self.seconds, self.best, self.window = state["seconds"], state["best"], _Window(**state["window"])
+        done = self.epoch > self.stage.epochs
+        where = "was done already" if done else f"goes on in epoch {self.epoch}, after {self.step} of its steps"
+        self.progress.say(f"{self.stage.name}: {where}")
 
     @contextmanager
     def _fitting(self) -> Iterator[None]:

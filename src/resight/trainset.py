@@ -51,6 +51,8 @@ def train_set(
     """
     train = splits.train or splits.unassigned
     usable = [record for record in train if (record.captions if captions else record.identity is not None)]
+    if not train:
+        raise DataError(f"{splits.root}: no picture is marked train. Mark some, or leave all without a split.")
     what = "a caption" if captions else "an identity"
     if not usable:
         column = "caption" if captions else "identity"

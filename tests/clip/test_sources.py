@@ -284,6 +284,11 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
     message = f"{tmp_path}: a folder, and no encoder's. Name the checkpoint file in it (.safetensors, .pt, .pth, .bin)."
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         find(str(tmp_path))
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "encoder.json").touch()
+    message = f"{tmp_path}: the folder of a run. Name {tmp_path / 'encoder'}, what it trained."
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        find(str(tmp_path))
 
 
 @pytest.mark.parametrize(

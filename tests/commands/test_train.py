@@ -92,6 +92,13 @@ def test_a_run_leaves_an_encoder_that_evaluates(
     assert main(["evaluate", shown["encoder"], "--data", str(people), "--subset", "train", "--device", "cpu"]) == 0
 
 
+def test_the_next_command_reads_the_same_data(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("finetune", people, tmp_path / "a run", "--column", "camera=camera") == 0
+    said = capsys.readouterr().out.strip()
+    encoder = tmp_path / "a run" / "encoder"
+    assert said == (f"{encoder}: trained. Next: resight evaluate '{encoder}' --data {people} --column camera=camera")
+
+
 def test_the_folder_of_a_run_is_needed_and_must_be_new(
     people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,9 +18,10 @@ from resight.clip.tokenizer import tokenize
 from resight.encoder import Encoder
 from resight.engine import Machine
 from resight.errors import ConfigError, DataError
-from resight.learned_words import text_fingerprint
+from resight.learned_words import LearnedWords, text_fingerprint
 from resight.optim import Descent
 from resight.pictures import PictureBatch
+from resight.progress import Progress
 from resight.recipes import clip_reid, finetune
 from resight.recipes.clip_reid import Config
 from resight.training import Stage
@@ -357,6 +358,25 @@ def test_stage_2_alone_gives_what_the_whole_run_gave(data: TrainSet, workshop: W
     about = json.loads((whole.folder / "stage1" / "prompts.json").read_text())
     assert about["identities"] == ["blue", "green", "grey", "red"]
     assert about["template"] == "A photo of a X X X X person."
+
+
+def test_the_sentence_of_words_that_are_taken_is_told(
+    data: TrainSet, workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--noun does not count then."""
+    words = workshop.run("whole").folder / "stage1"
+    clip = Encoder.load(TINY, device="cpu", seed=workshop.engine.seed).clip
+    LearnedWords.fresh(clip, data.identities, noun="cow", n_words=4, seed=0).save(words, clip)
+    clip_reid.train(
+        TINY,
+        data,
+        quick(workshop, stage1=words),
+        workshop.run("again"),
+        workshop.machine,
+        workshop.folder / "cache",
+        Progress(),
+    )
+    assert f"words: of {words}, for 'A photo of a X X X X cow.'" in capsys.readouterr().err
 
 
 def test_a_run_that_goes_on_in_stage_2_does_not_open_the_pictures_of_stage_1_again(

@@ -133,6 +133,8 @@ def find(source: str) -> Found:
 
 def _find_file(source: str) -> Found:
     path = Path(source).expanduser()
+    if (path / "encoder" / "encoder.json").is_file():
+        raise CheckpointError(f"{source}: the folder of a run. Name {path / 'encoder'}, what it trained.")
     if path.is_dir():
         raise CheckpointError(
             f"{source}: a folder, and no encoder's. Name the checkpoint file in it (.safetensors, .pt, .pth, .bin)."

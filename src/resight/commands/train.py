@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -131,6 +132,13 @@ def text_direct_command(arguments: TextDirectCommand) -> int:
     return _train(arguments.recipe, arguments, arguments.settings)
 
 
+def _next_words(encoder: Path, data: DataArguments) -> list[str]:
+    """The command that evaluates what was trained, on the same data."""
+    benchmark = [] if data.benchmark is None else ["--benchmark", data.benchmark]
+    columns = [word for column in data.column for word in ("--column", column)]
+    return ["resight", "evaluate", str(encoder), "--data", str(data.data), *benchmark, *columns]
+
+
 def _train(recipe: ModuleType, arguments: TrainCommand, settings: Any) -> int:
     from resight.launch import Order, launch
 
@@ -151,5 +159,5 @@ def _train(recipe: ModuleType, arguments: TrainCommand, settings: Any) -> int:
     if arguments.json:
         print_json({"encoder": str(folder), "fingerprint": trained.fingerprint(), "run": str(arguments.out)})
     else:
-        print(f"{folder}: trained. Next: resight evaluate {folder} --data {arguments.data.data}")
+        print(f"{folder}: trained. Next: {shlex.join(_next_words(folder, arguments.data))}")
     return 0

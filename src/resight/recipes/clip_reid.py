@@ -123,6 +123,7 @@ def train(
     learned = config.stage1 or run.folder / "stage1"
     if config.stage1 is not None or (learned / "prompts.json").is_file():  # the second when the run goes on
         words = LearnedWords.load(learned, encoder.clip, data.identities)
+        progress.say(f"words: of {learned}, for {words.template!r}")
     else:
         words = _learn_words(encoder, data, config, run, machine, cache, progress)
     texts = words.features(encoder.clip, machine)

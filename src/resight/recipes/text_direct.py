@@ -136,5 +136,5 @@ def train(
 
 
 def _captions(records: Sequence[Record], rows: Tensor) -> list[str]:
-    """One caption of each picture, drawn by its row and its place in the batch alone."""
+    """One caption of each picture: its place in the batch, which changes from epoch to epoch, decides which."""
     return [records[row].captions[place % len(records[row].captions)] for place, row in enumerate(rows.tolist())]
