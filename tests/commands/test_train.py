@@ -92,6 +92,20 @@ def test_a_run_leaves_an_encoder_that_evaluates(
     assert main(["evaluate", shown["encoder"], "--data", str(people), "--subset", "train", "--device", "cpu"]) == 0
 
 
+def test_a_run_begun_from_python_goes_on(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("finetune", people, tmp_path / "run") == 0
+    file = tmp_path / "run" / "config.json"
+    config = json.loads(file.read_text())
+    config["data"] = {name: config["data"][name] for name in ("data", "fingerprint")}
+    file.write_text(json.dumps(config))
+    assert main(["train", "finetune", "--out", str(tmp_path / "run"), "--resume"]) == 0
+    del config["data"]["data"]
+    file.write_text(json.dumps(config))
+    capsys.readouterr()
+    assert main(["train", "finetune", "--out", str(tmp_path / "run"), "--resume"]) == 2
+    assert f"{file}: data is None, and must be a path." in error_of(capsys)
+
+
 def test_the_next_command_reads_the_same_data(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("finetune", people, tmp_path / "a run", "--column", "camera=camera") == 0
     said = capsys.readouterr().out.strip()

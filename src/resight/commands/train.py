@@ -82,7 +82,8 @@ class TrainCommand:
         if there["recipe"] != self.recipe.NAME:
             raise ConfigError(f"--resume: {folder} is a run of {there['recipe']}. Use resight train {there['recipe']}.")
         source = str(folder / "config.json")
-        data = {name: there["data"].get(name) for name in (f.name for f in dataclasses.fields(DataArguments))}
+        names = {field.name for field in dataclasses.fields(DataArguments)}  # a run begun from Python may lack some
+        data = {"data": None} | {name: value for name, value in there["data"].items() if name in names}
         return {
             "data": override(DataArguments(Path()), data, source),
             "init": there["init"],
