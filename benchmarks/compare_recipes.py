@@ -4,7 +4,7 @@
 
 Every run is a `resight train` and a `resight evaluate` of its own; what OUT holds already is not run again. The table
 and every figure go to OUT/results.md and OUT/results.json. --settings NAME=FLAGS gives flags of `resight train` to a
-data set, to weights or to a recipe by its name; choose them on validation identities beforehand (--validate-every).
+data set, to weights, to a recipe, or to DATA/RECIPE by name; choose them on validation identities beforehand (--validate-every).
 """
 
 from __future__ import annotations
@@ -94,7 +94,11 @@ def main() -> None:
             before = evaluate(weights, Path(path), arguments.out / data_name / init_name / "before.json", *start)
             rows.append([data_name, init_name, "before training", "", spread([before["R1"]]), spread([before["mAP"]])])
             for recipe in arguments.recipes:
-                flags = [flag for name in (data_name, init_name, recipe) for flag in settings.get(name, "").split()]
+                flags = [
+                    flag
+                    for name in (data_name, init_name, recipe, f"{data_name}/{recipe}")
+                    for flag in settings.get(name, "").split()
+                ]
                 found = []
                 for seed in arguments.seeds:
                     trial = Trial(recipe, data_name, init_name, seed)
