@@ -4,7 +4,8 @@
 
 Every run is a `resight train` and a `resight evaluate` of its own; what OUT holds already is not run again. The table
 and every figure go to OUT/results.md and OUT/results.json. --settings NAME=FLAGS gives flags of `resight train` to a
-data set, to weights, to a recipe, or to DATA/RECIPE by name; choose them on validation identities beforehand (--validate-every).
+data set, to weights, to a recipe, or to DATA/RECIPE by name; choose them on validation identities beforehand
+(--validate-every).
 """
 
 from __future__ import annotations
