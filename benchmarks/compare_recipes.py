@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SIZE = ("--size", "128", "64", "--normalisation", "init")
-EVERYWHERE = (*SIZE, "--pad", "4", "--colour", "0.2", "--warmup-epochs", "2", "--without-text")
+EVERYWHERE = (*SIZE, "--pad", "4", "--colour", "0.4", "--warmup-epochs", "2", "--without-text")
 """Small pictures, and the colour changes that small data sets need; the rest is the recipe's own."""
 
 
