@@ -51,6 +51,7 @@ LAYERS = {
     "report": 6,
     "page": 6,
     "identity_tower": 6,
+    "validation": 6,
     "recipes": 7,
     "launch": 8,
     "demo": 9,

@@ -19,6 +19,7 @@ from resight.metrics import (
     Ranking,
     Ties,
     confidence_intervals,
+    numbers,
     rank,
     rank_by_camera,
     summary,
@@ -305,15 +306,10 @@ def _labels(
 ) -> Labels:
     """Names as integers; what is unknown is −1."""
     return Labels(
-        _numbers(identities),
-        cameras=None if cameras is None else _numbers(cameras),
-        pictures=None if paths is None else _numbers(paths),
+        numbers(identities),
+        cameras=None if cameras is None else numbers(cameras),
+        pictures=None if paths is None else numbers(paths),
     )
-
-
-def _numbers(names: Sequence[str | None]) -> NDArray[np.int64]:
-    number = {name: n for n, name in enumerate(dict.fromkeys(name for name in names if name is not None))}
-    return np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
 
 
 def _task(name: TaskName, protocol: Protocol, both: _Sides, rules: Rules, *, one_set: bool = False) -> Task:

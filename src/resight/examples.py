@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resight.metrics import Labels, Ties, cmc, rank
+from resight.metrics import Labels, Ties, cmc, numbers, rank
 from resight.neighbours import similarity_blocks
 from resight.types import Embeddings, Record
 
@@ -61,7 +61,7 @@ def rank_examples(
     """
     position = {record: row for row, record in enumerate(records)}
     query_rows, gallery_rows = ([position[record] for record in side] for side in (query, gallery))
-    labels = Labels(_numbers(pictures.identities), _numbers(pictures.cameras), _numbers(pictures.paths))
+    labels = Labels(numbers(pictures.identities), numbers(pictures.cameras), numbers(pictures.paths))
     asked, offered = labels.take(np.array(query_rows)), labels.take(np.array(gallery_rows))
     query_vectors, gallery_vectors = pictures.embedding[query_rows], pictures.embedding[gallery_rows]
     ranking = rank(
@@ -84,12 +84,6 @@ def rank_examples(
     others = valid[np.argsort(precision, kind="stable")]
     worst = _one_each(others[~np.isin(others, best)], asked.identities)
     return Retrieval(cmc(ranking, N_RANKS), tuple(map(look, best)), tuple(map(look, worst)))
-
-
-def _numbers(names: Sequence[str | None]) -> NDArray[np.int64]:
-    """Names as integers; what is unknown is −1."""
-    number = {name: n for n, name in enumerate(dict.fromkeys(name for name in names if name is not None))}
-    return np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
 
 
 def _one_each(ordered: NDArray[np.int64], identities: NDArray[np.integer]) -> list[int]:

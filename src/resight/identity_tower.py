@@ -12,7 +12,6 @@ from resight.clip.image import Taps
 from resight.data.samplers import identity_batches
 from resight.encoder import Encoder
 from resight.engine import Engine, Machine
-from resight.evaluate import Rules, evaluate
 from resight.pictures import PictureBatch, Pictures
 from resight.training import Epoch
 from resight.trainset import TrainSet
@@ -69,14 +68,6 @@ class IdentityTower(nn.Module):
             return pictures.epoch(plan, number, first)
 
         return epoch
-
-    def validate(self) -> dict[str, float]:
-        """mAP and R1 between the pictures of the validation identities."""
-        assert self.data.validation is not None
-        self.eval()
-        report = evaluate(self.encoder, self.data.validation, rules=Rules(), subset="validation")
-        self.train()
-        return {name: report.tasks[0].scores[name] for name in ("mAP", "R1")}
 
 
 def _classifier(width: int, n_identities: int, *, seed: int) -> nn.Linear:

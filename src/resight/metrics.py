@@ -49,6 +49,12 @@ class Labels:
         return Labels(self.identities[rows], cameras, None if self.pictures is None else self.pictures[rows])
 
 
+def numbers(names: Sequence[str | None]) -> NDArray[np.int64]:
+    """Names as the integers that `Labels` holds, by their first appearance; what is unknown is −1."""
+    number = {name: n for n, name in enumerate(dict.fromkeys(name for name in names if name is not None))}
+    return np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """Where each query's positives stand among the kept gallery; ranks count from 1.

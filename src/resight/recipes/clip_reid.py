@@ -34,6 +34,7 @@ from resight.runs import Run
 from resight.starting import Start, open_start, training_preprocess
 from resight.training import Epoch, Stage, fit
 from resight.trainset import TrainSet
+from resight.validation import validation_scores
 
 NAME = "clip-reid"
 LEARNS_FROM = "identities"
@@ -220,7 +221,7 @@ def _fine_tune(
         modules={"tower": tower},
         records=data.records,
         towers=(tower.tower,),
-        validate=tower.validate,
+        validate=partial(validation_scores, encoder, data.validation, cache),
     )
     fit(stage, run, engine, machine, progress)
 

@@ -30,6 +30,7 @@ from resight.runs import Run
 from resight.starting import Start, open_start, training_preprocess
 from resight.training import Stage, fit
 from resight.trainset import TrainSet
+from resight.validation import validation_scores
 
 NAME = "finetune"
 LEARNS_FROM = "identities"
@@ -111,7 +112,7 @@ def train(
         modules={"tower": tower},
         records=data.records,
         towers=(tower.tower,),
-        validate=tower.validate,
+        validate=partial(validation_scores, encoder, data.validation, cache),
     )
     fit(stage, run, engine, machine, progress)
     return encoder.eval()

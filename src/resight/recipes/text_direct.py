@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,6 @@ from resight.data.samplers import one_per_identity_batches
 from resight.encoder import Encoder
 from resight.engine import Engine, Machine
 from resight.errors import ConfigError
-from resight.evaluate import evaluate
 from resight.losses.contrastive import image_text_contrastive
 from resight.optim import parameter_groups, warmup_then_cosine
 from resight.pictures import PictureBatch, Pictures
@@ -30,6 +30,7 @@ from resight.starting import Start, open_start, training_preprocess
 from resight.training import Epoch, Stage, fit
 from resight.trainset import TrainSet
 from resight.types import Record
+from resight.validation import validation_scores
 
 NAME = "text-direct"
 LEARNS_FROM = "captions"
@@ -103,13 +104,6 @@ def train(
             scale.clamp_(max=LARGEST_SCALE)
         return {"contrast": image_text_contrastive(seen, read_texts, logit_scale=scale.exp())}
 
-    def validate() -> dict[str, float]:
-        assert data.validation is not None
-        encoder.eval()
-        report = evaluate(encoder, data.validation, subset="validation")
-        encoder.train()
-        return {name: report.tasks[0].scores[name] for name in ("mAP", "R1")}
-
     groups = parameter_groups(clip.named_parameters(), weight_decay=config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
     fit(
@@ -125,7 +119,7 @@ def train(
             modules={"clip": clip},
             records=records,
             towers=(see, read),
-            validate=validate,
+            validate=partial(validation_scores, encoder, data.validation, cache),
         ),
         run,
         engine,
