@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -102,3 +103,24 @@ def test_float32_on_a_gpu_is_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
         with autocast(torch.device(device), precision):  # type: ignore[arg-type]
             assert torch.backends.cudnn.allow_tf32 == allowed
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_freed_memory_is_kept_where_the_c_library_is_glibc() -> None:
+    program = """
+import resource, platform, torch
+from resight.environment import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.zeros(16_000_000).add_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+usual = faults()
+kept = keep_freed_memory()
+faults()
+print(platform.libc_ver()[0], kept, usual > 4 * faults())
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    if told[0] == "glibc":
+        assert told == ["glibc", "True", "True"]

@@ -107,6 +107,24 @@ def tiny_as_zero(device: torch.device) -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+def keep_freed_memory() -> bool:
+    """Has this process keep the memory that it frees, for as long as it lives; whether the C library can do that.
+
+    glibc gives large blocks back at once, and the system clears every page of the next one: on a processor that took a
+    third of a training step's time.
+    """
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another C library, or Windows
+        return False
+    trim_threshold, mmap_threshold, mmap_max, largest = -1, -3, -4, 2**31 - 1  # names and numbers of glibc's malloc.h
+    # before 2.35 the threshold has a limit, and no mapped blocks at all do the same
+    in_heap = mallopt(mmap_threshold, largest) or mallopt(mmap_max, 0)
+    return bool(in_heap and mallopt(trim_threshold, largest))
+
+
 def best_precision(device: torch.device) -> Precision:
     """What towers train in fastest here: bf16 where the hardware multiplies in it, fp16 on older GPUs, else float32."""
     import torch

@@ -13,7 +13,7 @@ import torch
 
 from resight.encoder import Encoder
 from resight.engine import FREE, Machine
-from resight.environment import default_cache, precision_note, tiny_as_zero
+from resight.environment import default_cache, keep_freed_memory, precision_note, tiny_as_zero
 from resight.progress import Progress
 from resight.runs import Request, Run
 from resight.trainset import TrainSet, train_set
@@ -47,6 +47,8 @@ def launch(order: Order, splits: Splits) -> Encoder | None:
         seed=engine.seed,
     )
     machine = Machine.of(engine)
+    if machine.device.type == "cpu":
+        keep_freed_memory()
     with tiny_as_zero(machine.device):
         encoder = _train(order, splits, data, machine)
     return encoder if machine.processes.writes else None
