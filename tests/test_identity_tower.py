@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-import resight.identity_tower
 from resight.data.augment import Augment
 from resight.engine import Engine, Machine
 from resight.identity_tower import IdentityTower
@@ -121,20 +120,3 @@ def test_an_epoch_is_planned_by_seed_and_number_alone(monkeypatch: pytest.Monkey
     assert [rest for _, *rest in planned] == [[1, 0], [2, 0], [1, 3]]
     for rows in planned[0][0]:
         assert np.unique(found.data.labels[rows], return_counts=True)[1].tolist() == [2, 2]
-
-
-def test_validation_embeds_in_evaluation_mode_and_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
-    found = tower().train()
-    seen = []
-
-    def evaluate(encoder: object, splits: Splits, **rest: object) -> object:
-        seen.append((found.training, found.encoder.neck_last.training, splits, rest["subset"]))
-        return SimpleNamespace(tasks=[SimpleNamespace(scores={"mAP": 0.5, "R1": 0.7, "R5": 0.9})])
-
-    monkeypatch.setattr(resight.identity_tower, "evaluate", evaluate)
-    assert found.validate() == {"mAP": 0.5, "R1": 0.7}
-    assert seen == [(False, False, found.data.validation, "validation")]
-    assert found.training
-    assert found.encoder.neck_last.training
