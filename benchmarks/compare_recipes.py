@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--init", nargs="+", required=True, help="NAME=WEIGHTS")
     parser.add_argument("--recipes", nargs="+", default=["finetune", "clip-reid"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--settings", nargs="*", default=[], help="NAME=FLAGS for a data set, weights or recipe")
+    parser.add_argument("--settings", nargs="*", default=[], help="NAME=FLAGS; DATA/RECIPE is a name too")
     arguments = parser.parse_args()
     data, inits, settings = (named(pairs) for pairs in (arguments.data, arguments.init, arguments.settings))
     rows, everything = [], []

@@ -29,7 +29,11 @@ class Seen:
 
 
 class IdentityTower(nn.Module):
-    """The trainable side of CLIP-ReID's second stage and of its baseline (arXiv 2211.13977 §3.3)."""
+    """The trainable side of CLIP-ReID's second stage and of its baseline (arXiv 2211.13977 §3.3).
+
+    A text tower that the encoder has is frozen. Both classifiers are linear, without bias, over the N identities of
+    data, and drawn from the engine's seed.
+    """
 
     def __init__(self, encoder: Encoder, data: TrainSet, *, machine: Machine, engine: Engine) -> None:
         super().__init__()
@@ -49,6 +53,7 @@ class IdentityTower(nn.Module):
         self.tower = machine.spread(encoder.taps, engine, module=encoder.clip.image)
 
     def see(self, batch: PictureBatch) -> Seen:
+        """The whole batch, of which each process computes its share; necks and classifiers see all of it."""
         rows = batch.rows.to(self.labels.device)
         side = None if self.side_weights is None else self.side_weights[rows[batch.share]]
         taps = Taps(*self.tower(len(rows), batch.images, side))
