@@ -83,12 +83,14 @@ def test_trained_are_the_image_tower_necks_classifiers_and_camera_vectors() -> N
     }
     assert {name for name in dict(found.named_parameters()) if ".image." in name} < trained
 
-    (plain, biases) = Descent().groups(found.named_parameters())
-    assert len(plain["params"]) + len(biases["params"]) == len(trained)
+    groups = Descent().groups(found.named_parameters())
+    assert sum(len(group["params"]) for group in groups) == len(trained)
+    assert len(groups[-1]["params"]) == 2  # the classifiers
 
 
 def test_vit_b16_has_the_published_parameter_groups() -> None:
-    """157 tensors with camera vectors, 83 at the rate and 74 at twice the rate (the code's, counted)."""
+    """157 tensors with camera vectors, 83 at the rate (two of them classifiers, whose factor is 1) and 74 at twice the
+    rate: the code's, counted."""
     from resight.clip.image import ViTConfig
     from resight.clip.model import Clip, ClipConfig
     from resight.data.transforms import Preprocess
@@ -101,9 +103,9 @@ def test_vit_b16_has_the_published_parameter_groups() -> None:
         encoder = Encoder(clip, preprocess, Card("test"), feature="before-neck", side=side)
         classifiers = [torch.nn.Linear(768, 751, bias=False), torch.nn.Linear(512, 751, bias=False)]
     named = [*encoder.named_parameters(), *((f"classifier{i}.weight", c.weight) for i, c in enumerate(classifiers))]
-    plain, biases = Descent().groups(named)
-    assert (len(plain["params"]), len(biases["params"])) == (83, 74)
-    assert sum(p.numel() for group in (plain, biases) for p in group["params"]) == 87_107_584
+    groups = Descent().groups(named)
+    assert [(len(group["params"]), group["rate_factor"]) for group in groups] == [(81, 1.0), (74, 2.0), (2, 1.0)]
+    assert sum(p.numel() for group in groups for p in group["params"]) == 87_107_584
 
 
 def test_an_epoch_is_planned_by_seed_and_number_alone(monkeypatch: pytest.MonkeyPatch) -> None:

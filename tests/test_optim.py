@@ -200,12 +200,12 @@ def test_a_descent_is_clip_reids_second_stage_unless_told() -> None:
     resnet = Descent(epochs=120, rate=3.5e-4, weight_decay=5e-4, warmup_factor=0.01, milestones=(40, 70))
     assert [resnet.rate_in(epoch) for epoch in (1, 40, 120)] == pytest.approx([3.815e-5, 3.5e-5, 3.5e-6], rel=1e-12)
     groups = resnet.groups(two_layers().named_parameters())
-    assert [(group["weight_decay"], group["rate_factor"]) for group in groups] == [(5e-4, 1.0), (5e-4, 2.0)]
+    assert [(group["weight_decay"], group["rate_factor"]) for group in groups] == [(5e-4, 1.0), (5e-4, 2.0), (5e-4, 1.0)]
 
 
 def test_every_field_of_a_descent_acts() -> None:
     def seen(descent: Descent) -> tuple[object, ...]:
-        groups = descent.groups(two_layers().named_parameters())
+        groups = descent.groups([*two_layers().named_parameters(), ("classifier.weight", nn.Parameter(torch.ones(2)))])
         rates = [descent.rate_in(epoch) for epoch in range(1, 61)]
         return rates, [(group["weight_decay"], group["rate_factor"]) for group in groups], descent.epochs
 
@@ -214,6 +214,7 @@ def test_every_field_of_a_descent_acts() -> None:
         "rate": 1e-5,
         "weight_decay": 0.0,
         "bias_rate_factor": 1.0,
+        "classifier_rate_factor": 10.0,
         "warmup_epochs": 9,
         "warmup_factor": 0.2,
         "milestones": (31, 50),
@@ -227,7 +228,8 @@ def test_every_field_of_a_descent_acts() -> None:
 def test_a_descent_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--epochs 0: at least 1\."):
         Descent(epochs=0)
-    for name in ("rate", "weight_decay", "bias_rate_factor", "warmup_epochs", "warmup_factor", "decay"):
+    factors = ("bias_rate_factor", "classifier_rate_factor", "warmup_factor")
+    for name in ("rate", "weight_decay", "warmup_epochs", "decay", *factors):
         for value in (-1, float("nan"), float("inf")):
             with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} {value}: 0 or more"):
                 Descent(**{name: value})

@@ -25,6 +25,9 @@ class Descent:
     """Coupled (L2), on every parameter (CLIP-ReID's code: 1e-4, ResNet 5e-4)."""
     bias_rate_factor: float = 2.0
     """Times the rate for parameters with "bias" in their name (CLIP-ReID's code: 2)."""
+    classifier_rate_factor: float = 1.0
+    """Times the rate for the classifiers, which start from nothing (CLIP-ReID's code: 1; runs of a few hundred steps
+    need 10 to 100, or the classifiers have learned nothing when the tower's rate falls)."""
     warmup_epochs: int = 10
     """Epochs in which the rate rises (CLIP-ReID's code: 10)."""
     warmup_factor: float = 0.1
@@ -37,13 +40,21 @@ class Descent:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ConfigError(f"--epochs {self.epochs}: at least 1.")
-        for name in ("rate", "weight_decay", "bias_rate_factor", "warmup_epochs", "warmup_factor", "decay"):
+        factors = ("bias_rate_factor", "classifier_rate_factor", "warmup_factor")
+        for name in ("rate", "weight_decay", "warmup_epochs", "decay", *factors):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more.")
 
     def groups(self, named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
-        """Parameter groups, as `parameter_groups` gives them."""
-        return parameter_groups(named, weight_decay=self.weight_decay, bias_rate_factor=self.bias_rate_factor)
+        """Parameter groups as `parameter_groups` gives them, and one of those with "classifier" in their name."""
+        classifiers, others = [], []
+        for name, parameter in named:
+            (classifiers if "classifier" in name else others).append((name, parameter))
+        factor = {"rate_factor": self.classifier_rate_factor, "weight_decay": self.weight_decay}
+        return [
+            *parameter_groups(others, weight_decay=self.weight_decay, bias_rate_factor=self.bias_rate_factor),
+            {"params": [parameter for _, parameter in classifiers], **factor},
+        ]
 
     def rate_in(self, epoch: int) -> float:
         """The rate in an epoch, which counts from 1; stepped before an epoch, as CLIP-ReID's code does."""

@@ -37,6 +37,7 @@ SHARED = {  # stage 2, its baseline, and the pictures
     "rate": row(5e-6, 5e-6, 5e-5, 3.5e-4, 3.5e-4, 3.5e-4),
     "weight_decay": row(1e-4, 1e-4, 1e-4, 5e-4, 5e-4, 5e-4),
     "bias_rate_factor": row(*[2.0] * 6),
+    "classifier_rate_factor": row(*[1.0] * 6),
     "warmup_epochs": row(*[10] * 6),
     "warmup_factor": row(0.1, 0.1, 0.1, 0.01, 0.01, 0.01),
     "milestones": row((30, 50), (30, 50), (30, 50), (40, 70), (40, 70), (40, 70)),
