@@ -34,7 +34,7 @@ from resight.clip.tokenizer import PLACEHOLDER, tokenize
 from resight.data.augment import Augment
 from resight.engine import Engine, Machine
 from resight.environment import describe, keep_freed_memory, peak_memory_gib
-from resight.identity_tower import IdentityTower
+from resight.towers import IdentityTower
 from resight.losses.contrastive import prompt_contrastive
 from resight.losses.identity import identity_loss
 from resight.losses.triplet import batch_hard_triplet

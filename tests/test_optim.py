@@ -200,14 +200,30 @@ def test_a_descent_is_clip_reids_second_stage_unless_told() -> None:
     resnet = Descent(epochs=120, rate=3.5e-4, weight_decay=5e-4, warmup_factor=0.01, milestones=(40, 70))
     assert [resnet.rate_in(epoch) for epoch in (1, 40, 120)] == pytest.approx([3.815e-5, 3.5e-5, 3.5e-6], rel=1e-12)
     groups = resnet.groups(two_layers().named_parameters())
-    assert [(group["weight_decay"], group["rate_factor"]) for group in groups] == [(5e-4, 1.0), (5e-4, 2.0), (5e-4, 1.0)]
+    assert [(group["weight_decay"], group["rate_factor"]) for group in groups] == [
+        (5e-4, 1.0),
+        (5e-4, 2.0),
+        (5e-4, 1.0),
+    ]
+
+
+def test_pcl_clips_schedule_steps_after_an_epoch() -> None:
+    """The rates that PCL-CLIP's code has in effect."""
+    descent = Descent(optimizer="sgd", rate=3.5e-4, stepped="after")
+    rates = [descent.rate_in(epoch) for epoch in (1, 2, 10, 11, 30, 31, 50, 51, 60)]
+    expected = [3.5e-5, 6.65e-5, 3.185e-4, 3.5e-4, 3.5e-4, 3.5e-5, 3.5e-5, 3.5e-6, 3.5e-6]
+    assert rates == pytest.approx(expected, rel=1e-12)
+    made = descent.optimizer_of(two_layers().named_parameters())
+    assert isinstance(made, torch.optim.SGD)
+    assert {group["momentum"] for group in made.param_groups} == {0.9}
 
 
 def test_every_field_of_a_descent_acts() -> None:
     def seen(descent: Descent) -> tuple[object, ...]:
         groups = descent.groups([*two_layers().named_parameters(), ("classifier.weight", nn.Parameter(torch.ones(2)))])
         rates = [descent.rate_in(epoch) for epoch in range(1, 61)]
-        return rates, [(group["weight_decay"], group["rate_factor"]) for group in groups], descent.epochs
+        kind = type(descent.optimizer_of(two_layers().named_parameters()))
+        return rates, [(group["weight_decay"], group["rate_factor"]) for group in groups], descent.epochs, kind
 
     changes = {
         "epochs": 61,
@@ -219,6 +235,8 @@ def test_every_field_of_a_descent_acts() -> None:
         "warmup_factor": 0.2,
         "milestones": (31, 50),
         "decay": 0.5,
+        "optimizer": "sgd",
+        "stepped": "after",
     }
     assert set(changes) == {field.name for field in dataclasses.fields(Descent)}
     for name, value in changes.items():

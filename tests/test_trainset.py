@@ -62,7 +62,9 @@ def test_pictures_without_identity_are_left_out_and_told() -> None:
 
 def test_captions_are_learned_from_without_identities_each_its_own() -> None:
     captioned = (record(None, 0, captions=("a",)), record("7", 0, captions=("b",)), record("7", 1, captions=("c",)))
-    found = train_set(splits(train=(*captioned, record(None, 1, captions=("d",)), record("8", 0))), captions=True)
+    found = train_set(
+        splits(train=(*captioned, record(None, 1, captions=("d",)), record("8", 0))), learns_from="captions"
+    )
     assert found.identities == ("7",)
     assert found.labels.tolist() == [1, 0, 0, 2]
     assert found.notes == ("1 train pictures without a caption are left out.",)
@@ -103,7 +105,11 @@ def test_the_datas_own_validation_records_are_taken() -> None:
 def test_validation_is_compared_by_what_is_learned(protocol: Any, captions: bool, expected: str) -> None:
     own = tuple(record("30", 0, camera, captions=("a",), split="validation") for camera in "ab")
     train = tuple(record("1", k, "a", captions=("b",)) for k in range(2))
-    found = train_set(splits(train=train, validation=own, protocol=protocol), captions=captions, validate=True)
+    found = train_set(
+        splits(train=train, validation=own, protocol=protocol),
+        learns_from="captions" if captions else "identities",
+        validate=True,
+    )
     assert found.validation is not None
     assert found.validation.protocol == expected
 
@@ -122,7 +128,7 @@ def test_without_cameras_any_other_picture_is_a_match() -> None:
         ({"train": (record(None, 0),)}, {}, r"none of its 1 train pictures has an identity.*--column identity=…"),
         (
             {"train": TWO_CAMERAS},
-            {"captions": True},
+            {"learns_from": "captions"},
             r"none of its 16 train pictures has a caption.*--column caption=…",
         ),
         (
@@ -147,3 +153,38 @@ def test_what_cannot_be_trained_or_validated_on_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         train_set(splits(**roles), **options)
+
+
+class Secret(Record):
+    """A record whose identity and captions must not be looked at."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("identity", "captions"):
+            pytest.fail(f"{name} was read")
+        return super().__getattribute__(name)
+
+
+def test_of_unlabelled_pictures_no_identity_and_no_caption_is_read() -> None:
+    secret = tuple(Secret(Path(f"/data/{i}.jpg"), str(i), "a", captions=("x",)) for i in range(3))
+    found = train_set(splits(train=secret), learns_from="pictures")
+    assert [(r.path.name, r.identity, r.camera, r.captions) for r in found.records] == [
+        (f"{i}.jpg", None, "a", ()) for i in range(3)
+    ]
+    assert found.labels.tolist() == [-1, -1, -1]
+    assert found.identities == ()
+    renamed = tuple(record.__class__(record.path, "z", "a") for record in secret)
+    assert train_set(splits(train=renamed), learns_from="pictures").fingerprint == found.fingerprint
+
+
+def test_unlabelled_pictures_are_validated_on_the_datas_own_records_alone() -> None:
+    own = tuple(record("30", 0, camera, split="validation") for camera in "ab")
+    found = train_set(splits(train=TWO_CAMERAS, validation=own), learns_from="pictures", validate=True)
+    assert found.validation is not None
+    assert found.validation.validation == own
+    with pytest.raises(DataError, match=r"has no validation records, and identities are not read.*--validate-every"):
+        train_set(splits(train=TWO_CAMERAS), learns_from="pictures", validate=True)
+    lonely = (record("30", 0, "a"), record("30", 1, "a"))
+    with pytest.raises(DataError, match=r"no validation picture has anything to find"):
+        train_set(splits(train=TWO_CAMERAS, validation=lonely), learns_from="pictures", validate=True)
+    with pytest.raises(DataError, match="no picture is marked train"):
+        train_set(splits(), learns_from="pictures")

@@ -41,7 +41,7 @@ def launch(order: Order, splits: Splits) -> Encoder | None:
     recipe, engine = order.recipe, order.settings.engine
     data = train_set(
         splits,
-        captions=recipe.LEARNS_FROM == "captions",
+        learns_from=recipe.LEARNS_FROM,
         validate=engine.validate_every > 0,
         validation_share=engine.validation_share,
         seed=engine.seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,8 +19,10 @@ class Descent:
 
     epochs: int = 60
     """Epochs; one is a pass of the P×K sampler (CLIP-ReID's code: 60; ResNet 120)."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam (CLIP-ReID's code), or stochastic gradient descent with momentum 0.9 (PCL-CLIP's code)."""
     rate: float = 5e-6
-    """Highest learning rate, of Adam (CLIP-ReID's code: 5e-6, ResNet 3.5e-4; for small towers about 3.5e-4)."""
+    """Highest learning rate (CLIP-ReID's code: 5e-6, ResNet 3.5e-4; small towers with Adam: 1e-4 to 1e-3)."""
     weight_decay: float = 1e-4
     """Coupled (L2), on every parameter (CLIP-ReID's code: 1e-4, ResNet 5e-4)."""
     bias_rate_factor: float = 2.0
@@ -36,6 +38,8 @@ class Descent:
     """Epochs from which on the rate is `decay` of what it was (CLIP-ReID's code: 30 50, ResNet 40 70)."""
     decay: float = 0.1
     """Factor on the rate at each milestone (CLIP-ReID's code: 0.1)."""
+    stepped: Literal["before", "after"] = "before"
+    """Whether the schedule moves on before an epoch (CLIP-ReID's code) or after it (PCL-CLIP's), one epoch later."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -47,7 +51,8 @@ class Descent:
 
     def groups(self, named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
         """Parameter groups as `parameter_groups` gives them, and one of those with "classifier" in their name."""
-        classifiers, others = [], []
+        classifiers: list[tuple[str, nn.Parameter]] = []
+        others: list[tuple[str, nn.Parameter]] = []
         for name, parameter in named:
             (classifiers if "classifier" in name else others).append((name, parameter))
         factor = {"rate_factor": self.classifier_rate_factor, "weight_decay": self.weight_decay}
@@ -56,8 +61,14 @@ class Descent:
             {"params": [parameter for _, parameter in classifiers], **factor},
         ]
 
+    def optimizer_of(self, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        """The optimizer of these parameters, in the groups that `groups` makes."""
+        if self.optimizer == "adam":
+            return torch.optim.Adam(self.groups(named), lr=self.rate, fused=True)
+        return torch.optim.SGD(self.groups(named), lr=self.rate, momentum=0.9, fused=True)
+
     def rate_in(self, epoch: int) -> float:
-        """The rate in an epoch, which counts from 1; stepped before an epoch, as CLIP-ReID's code does."""
+        """The rate in an epoch, which counts from 1."""
         return warmup_steps(
             epoch,
             rate=self.rate,
@@ -65,7 +76,7 @@ class Descent:
             gamma=self.decay,
             warmup=self.warmup_epochs,
             factor=self.warmup_factor,
-            shift=0,
+            shift=int(self.stepped == "after"),
         )
 
 

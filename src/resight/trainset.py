@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +15,17 @@ from resight.data.index import relabel
 from resight.errors import DataError
 from resight.types import Protocol, Record, Splits
 
+LearnsFrom = Literal["identities", "captions", "pictures"]
+
 
 @dataclass(frozen=True, slots=True)
 class TrainSet:
     """records: N pictures; labels: int64 [N], positions in `identities`, the original ones in `relabel`'s order.
 
-    Where captions are learned from, a picture of unknown identity has a label of its own behind them. cameras, views:
-    the distinct ones of the records, sorted. validation: a Splits that holds nothing but validation records, or None.
-    fingerprint: of every record trained on or validated on. notes: a line each.
+    Where captions are learned from, a picture of unknown identity has a label of its own behind them; where pictures
+    alone are, records and identities hold none, and every label is -1. cameras, views: the distinct ones of the
+    records, sorted. validation: a Splits that holds nothing but validation records, or None. fingerprint: of every
+    record trained on or validated on. notes: a line each.
     """
 
     records: tuple[Record, ...]
@@ -41,15 +45,24 @@ class TrainSet:
 
 
 def train_set(
-    splits: Splits, *, captions: bool = False, validate: bool = False, validation_share: float = 0.1, seed: int = 0
+    splits: Splits,
+    *,
+    learns_from: LearnsFrom = "identities",
+    validate: bool = False,
+    validation_share: float = 0.1,
+    seed: int = 0,
 ) -> TrainSet:
     """The train records, those without a split where the data names none; query and gallery are not looked at.
 
-    captions: learn from captions and not from identities, which may then be unknown. validate: keep identities apart:
-    the data's own validation records, else validation_share of the train identities that have something to find, drawn
-    from seed. Raises DataError when nothing is left to train on, or nothing to validate on.
+    learns_from: from captions, identities may be unknown; from pictures, no train record's identity or caption is
+    read. validate: keep identities apart: the data's own validation records, else validation_share of the train
+    identities that have something to find, drawn from seed; of unlabelled pictures none can be drawn. Raises DataError
+    when nothing is left to train on, or nothing to validate on.
     """
     train = splits.train or splits.unassigned
+    if learns_from == "pictures":
+        return _unlabelled(splits, train, validate)
+    captions = learns_from == "captions"
     usable = [record for record in train if (record.captions if captions else record.identity is not None)]
     if not train:
         raise DataError(f"{splits.root}: no picture is marked train. Mark some, or leave all without a split.")
@@ -85,6 +98,32 @@ def train_set(
         Splits(splits.name, splits.root, protocol, validation=validation) if validate else None,
         fingerprint([*usable, *validation], splits.root),
         tuple(notes),
+    )
+
+
+def _unlabelled(splits: Splits, train: Sequence[Record], validate: bool) -> TrainSet:
+    if not train:
+        raise DataError(f"{splits.root}: no picture is marked train. Mark some, or leave all without a split.")
+    if validate and not splits.validation:
+        raise DataError(
+            f"{splits.root}: has no validation records, and identities are not read of pictures without labels. Mark "
+            "some as validation, or train without --validate-every."
+        )
+    bare = tuple(
+        Record(r.path, camera=r.camera, view=r.view, split=r.split, box=r.box, time=r.time)  # not replace: it reads all
+        for r in train
+    )
+    validation = splits.validation if validate else ()
+    protocol = _protocol(splits.protocol, validation or bare, captions=False)
+    if validate and not _answered(validation, protocol):
+        raise DataError(f"{splits.root}: no validation picture has anything to find ({protocol}). Correct them.")
+    return TrainSet(
+        bare,
+        (),
+        np.full(len(bare), -1, dtype=np.int64),
+        Splits(splits.name, splits.root, protocol, validation=validation) if validate else None,
+        fingerprint([*bare, *validation], splits.root),
+        (),
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import resight
+from resight import towers
 from resight.clip.tokenizer import tokenize
 from resight.encoder import Encoder
 from resight.engine import Machine
@@ -82,17 +83,17 @@ def last_stage(stages: list[Stage[Any]], data: TrainSet) -> tuple[Stage[Any], Pi
     tower: Any = stage.modules["tower"].train()
     roughen(tower.classifier_last.double())
     roughen(tower.classifier_projected.double())
-    if tower.side_weights is not None:
-        tower.side_weights = tower.side_weights.double()
+    if tower.pictures.side_weights is not None:
+        tower.pictures.side_weights = tower.pictures.side_weights.double()
     rows = torch.tensor([0, 2, 4, 7, 8, 9, 13, 14])
-    size = tower.encoder.clip.config.image.image_size
+    size = tower.pictures.encoder.clip.config.image.image_size
     images = torch.randn(8, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     return stage, PictureBatch(images, rows, slice(0, 8))
 
 
 def expected_terms(tower: Any, batch: PictureBatch, texts: Tensor | None, data: TrainSet, config: Any) -> Any:
     """Every weighted term of the spec's loss, by name."""
-    encoder, identities = tower.encoder, torch.from_numpy(data.labels)[batch.rows]
+    encoder, identities = tower.pictures.encoder, torch.from_numpy(data.labels)[batch.rows]
     side = None
     if encoder.side is not None:
         cameras = [data.cameras.index(data.records[row].camera or "") for row in batch.rows.tolist()]
@@ -149,7 +150,7 @@ def test_a_step_of_stage_2_has_the_published_terms_and_gradients(
     module: Any = stage.modules["tower"]
     reference = copy.deepcopy(module).train()
     with torch.no_grad():
-        texts = words(torch.arange(4), reference.encoder.clip.text)
+        texts = words(torch.arange(4), reference.pictures.encoder.clip.text)
     expected = expected_terms(reference, batch, texts, data, config)
     sum(expected.values()).backward()
     found = stage.step(batch)
@@ -167,7 +168,7 @@ def test_a_step_of_stage_2_has_the_published_terms_and_gradients(
         torch.testing.assert_close(mine[name], theirs[name], rtol=1e-5, atol=float(1e-5 * scale) + 1e-12, msg=name)
 
     without = {name for name, _ in module.named_parameters()} - mine.keys()
-    frozen = {"encoder.neck_last.bias", "encoder.neck_projected.bias", "encoder.clip.logit_scale"}
+    frozen = {f"pictures.encoder.{name}" for name in ("neck_last.bias", "neck_projected.bias", "clip.logit_scale")}
     assert without == frozen | {name for name in dict(module.named_parameters()) if ".clip.text." in name}
     assert all(parameter.grad is None for parameter in words.parameters())
     in_optimizer = {id(p) for group in stage.optimizer.param_groups for p in group["params"]}
@@ -384,7 +385,7 @@ def test_a_run_that_goes_on_in_stage_2_does_not_open_the_pictures_of_stage_1_aga
 ) -> None:
     run = workshop.run()
     first = workshop.train(clip_reid, data, quick(workshop), run=run)
-    monkeypatch.setattr(clip_reid, "load", lambda *given, **named: pytest.fail("pictures were read"))
+    monkeypatch.setattr(towers, "load", lambda *given, **named: pytest.fail("pictures were read"))
     assert workshop.train(clip_reid, data, quick(workshop), run=run).fingerprint() == first.fingerprint()
 
 

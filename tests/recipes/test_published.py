@@ -35,6 +35,8 @@ SHARED = {  # stage 2, its baseline, and the pictures
     "colour": row(*[0.0] * 6),
     "epochs": row(60, 60, 60, 120, 120, 120),
     "rate": row(5e-6, 5e-6, 5e-5, 3.5e-4, 3.5e-4, 3.5e-4),
+    "optimizer": row(*["adam"] * 6),
+    "stepped": row(*["before"] * 6),
     "weight_decay": row(1e-4, 1e-4, 1e-4, 5e-4, 5e-4, 5e-4),
     "bias_rate_factor": row(*[2.0] * 6),
     "classifier_rate_factor": row(*[1.0] * 6),

@@ -25,7 +25,7 @@ from .conftest import Workshop
 
 @pytest.fixture
 def data(people: Path) -> TrainSet:
-    return train_set(resight.read_data(people), captions=True)
+    return train_set(resight.read_data(people), learns_from="captions")
 
 
 def quick(workshop: Workshop, **changes: Any) -> Config:
@@ -118,7 +118,7 @@ def test_a_picture_with_several_captions_shows_each(
 def test_pictures_without_identity_are_learned_from(people: Path, workshop: Workshop) -> None:
     lines = people.read_text().splitlines()
     people.write_text("\n".join([lines[0], *(line.replace(",red,", ",,") for line in lines[1:])]) + "\n")
-    data = train_set(resight.read_data(people), captions=True)
+    data = train_set(resight.read_data(people), learns_from="captions")
     assert sorted(data.labels.tolist())[-4:] == [3, 4, 5, 6]
     run = workshop.run()
     workshop.train(text_direct, data, quick(workshop, batch_size=7), run=run)
@@ -156,7 +156,7 @@ def test_parts_of_a_batch_read_their_own_captions(
 
 
 def test_validation_is_by_captions(people: Path, workshop: Workshop) -> None:
-    data = train_set(resight.read_data(people), captions=True, validate=True, validation_share=0.5)
+    data = train_set(resight.read_data(people), learns_from="captions", validate=True, validation_share=0.5)
     engine = replace(workshop.engine, validate_every=1, keep="best")
     run = workshop.run()
     workshop.train(text_direct, data, quick(workshop, batch_size=2, engine=engine), run=run)

@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from resight.data.augment import Augment
-from resight.data.loader import load
 from resight.data.samplers import identity_batches, random_batches
 from resight.encoder import Encoder
 from resight.engine import Engine, Machine
 from resight.errors import ConfigError
-from resight.identity_tower import IdentityTower
 from resight.learned_words import LearnedWords
 from resight.losses.contrastive import prompt_contrastive
 from resight.losses.identity import identity_loss
@@ -32,6 +30,7 @@ from resight.progress import Progress
 from resight.recipes.published import PERSON, RESNET, VEHICLE, VIT
 from resight.runs import Run
 from resight.starting import Start, open_start, training_preprocess
+from resight.towers import IdentityTower, features_of
 from resight.training import Epoch, Stage, fit
 from resight.trainset import TrainSet
 from resight.validation import validation_scores
@@ -142,7 +141,14 @@ def _learn_words(
     words = LearnedWords.fresh(clip, data.identities, noun=config.noun, n_words=config.n_words, seed=engine.seed + 3)
     words.prompts.to(machine.device)
     labels = torch.from_numpy(data.labels).to(machine.device)
-    pictures = _picture_features(encoder, data, machine, engine, cache)
+    pictures = features_of(  # without camera vectors; CLIP-ReID's code keeps them as float16
+        lambda images, rows: clip.image(images).projected,
+        encoder.eval(),
+        data.records,
+        machine=machine,
+        engine=engine,
+        cache=cache,
+    )
 
     def step(batch: _Rows) -> dict[str, Tensor]:
         distinct, places = labels[batch.rows.to(labels.device)].unique(return_inverse=True)
@@ -210,17 +216,16 @@ def _fine_tune(
             "prompt": config.prompt_weight * prompt,
         }
 
-    groups = config.descent.groups(tower.named_parameters())
     stage = Stage(
         name="train",
         epochs=config.descent.epochs,
         batches=tower.batches(pictures, n_identities=config.n_identities, n_images=config.n_images),
         step=step,
         rate=config.descent.rate_in,
-        optimizer=torch.optim.Adam(groups, lr=config.descent.rate, fused=True),
+        optimizer=config.descent.optimizer_of(tower.named_parameters()),
         modules={"tower": tower},
         records=data.records,
-        towers=(tower.tower,),
+        towers=(tower.pictures.whole,),
         validate=partial(validation_scores, encoder, data.validation, cache),
     )
     fit(stage, run, engine, machine, progress)
@@ -229,19 +234,3 @@ def _fine_tune(
 @dataclass(frozen=True, slots=True)
 class _Rows:
     rows: Tensor
-
-
-@torch.no_grad()
-def _picture_features(encoder: Encoder, data: TrainSet, machine: Machine, engine: Engine, cache: Path) -> Tensor:
-    """The projected feature of every training picture [N, O], without augmentation and camera vectors.
-
-    float32, though computed in the run's precision, and not normalised; CLIP-ReID's code keeps them as float16.
-    """
-    encoder.eval()
-    found = []
-    for batch in load(data.records, encoder.preprocess, batch_size=64, cache=cache, workers=engine.workers):
-        images = encoder.preprocess.normalise(batch.images.to(machine.device))
-        with machine.autocast():
-            features = encoder.clip.image(images).projected
-        found.append(features.to(torch.promote_types(features.dtype, torch.float32)))
-    return torch.cat(found)

@@ -19,7 +19,6 @@ from resight.data.augment import Augment
 from resight.encoder import Encoder
 from resight.engine import Engine, Machine
 from resight.errors import ConfigError
-from resight.identity_tower import IdentityTower
 from resight.losses.identity import identity_loss
 from resight.losses.triplet import batch_hard_triplet
 from resight.optim import Descent
@@ -28,6 +27,7 @@ from resight.progress import Progress
 from resight.recipes.published import PERSON, RESNET, VEHICLE, VIT
 from resight.runs import Run
 from resight.starting import Start, open_start, training_preprocess
+from resight.towers import IdentityTower
 from resight.training import Stage, fit
 from resight.trainset import TrainSet
 from resight.validation import validation_scores
@@ -101,17 +101,16 @@ def train(
         triplet = torch.stack([triplet_of(feature, seen.identities) for feature in seen.taps]).sum()
         return {"identity": config.identity_weight * identity, "triplet": config.triplet_weight * triplet}
 
-    groups = config.descent.groups(tower.named_parameters())
     stage = Stage(
         name="train",
         epochs=config.descent.epochs,
         batches=tower.batches(pictures, n_identities=config.n_identities, n_images=config.n_images),
         step=step,
         rate=config.descent.rate_in,
-        optimizer=torch.optim.Adam(groups, lr=config.descent.rate, fused=True),
+        optimizer=config.descent.optimizer_of(tower.named_parameters()),
         modules={"tower": tower},
         records=data.records,
-        towers=(tower.tower,),
+        towers=(tower.pictures.whole,),
         validate=partial(validation_scores, encoder, data.validation, cache),
     )
     fit(stage, run, engine, machine, progress)

@@ -10,10 +10,10 @@ import torch
 
 from resight.data.augment import Augment
 from resight.engine import Engine, Machine
-from resight.identity_tower import IdentityTower
 from resight.optim import Descent
 from resight.pictures import PictureBatch, Pictures
 from resight.starting import Start, open_start
+from resight.towers import IdentityTower
 from resight.trainset import TrainSet, train_set
 from resight.types import Record, Splits
 
@@ -61,7 +61,9 @@ def test_a_batch_is_seen_with_its_labels_and_its_cameras() -> None:
     assert seen.identities.tolist() == found.data.labels[[0, 2, 5, 7, 8, 11]].tolist() == [0, 0, 1, 1, 2, 2]
     for i, row in enumerate(batch().rows.tolist()):
         camera = "ab".index(found.data.records[row].camera or "")
-        alone = found.encoder.clip.image(batch().images[i : i + 1], side=found.encoder.side_table[[camera]])
+        alone = found.pictures.encoder.clip.image(
+            batch().images[i : i + 1], side=found.pictures.encoder.side_table[[camera]]
+        )
         for whole, single in zip(seen.taps, alone, strict=True):
             torch.testing.assert_close(whole[i], single[0], rtol=1e-4, atol=1e-5)
     # necks at the start leave features as they are, but for 1e-5 below the root
@@ -73,11 +75,11 @@ def test_a_batch_is_seen_with_its_labels_and_its_cameras() -> None:
 def test_trained_are_the_image_tower_necks_classifiers_and_camera_vectors() -> None:
     found = tower(side=True)
     trained = {name for name, parameter in found.named_parameters() if parameter.requires_grad}
-    others = {name for name in trained if not name.startswith("encoder.clip.image.")}
+    others = {name for name in trained if not name.startswith("pictures.encoder.clip.image.")}
     assert others == {
-        "encoder.neck_last.weight",
-        "encoder.neck_projected.weight",
-        "encoder.side_table",
+        "pictures.encoder.neck_last.weight",
+        "pictures.encoder.neck_projected.weight",
+        "pictures.encoder.side_table",
         "classifier_last.weight",
         "classifier_projected.weight",
     }
@@ -110,7 +112,9 @@ def test_vit_b16_has_the_published_parameter_groups() -> None:
 
 def test_an_epoch_is_planned_by_seed_and_number_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     found = tower()
-    pictures = Pictures(found.data.records, found.encoder.preprocess, Augment(), None, ENGINE, found.machine)
+    pictures = Pictures(
+        found.data.records, found.pictures.encoder.preprocess, Augment(), None, ENGINE, found.pictures.machine
+    )
     planned: list[tuple[list[list[int]], int, int]] = []
     monkeypatch.setattr(
         Pictures, "epoch", lambda self, plan, epoch, first: planned.append(([p.tolist() for p in plan], epoch, first))
