@@ -33,6 +33,8 @@ from resight.losses.contrastive import (
     triplet_alignment,
 )
 from resight.losses.identity import identity_loss
+from resight.losses.memory import memory_contrast, update_memory
+from resight.losses.proxies import intra_camera_contrast, offline_association, online_association, split_by_camera
 from resight.losses.triplet import batch_hard_triplet
 from resight.neighbours import jaccard_graph, similarity_blocks
 from resight.optim import warmup_cosine, warmup_steps
@@ -42,7 +44,7 @@ GOLDEN = Path(os.environ.get("RESIGHT_GOLDEN", Path(__file__).parent / "golden")
 
 # file: the module that must match it; a test in this file reads it as soon as that module exists
 FILES = {
-    "camera_proxies.npz": "resight.losses.memory",
+    "camera_proxies.npz": "resight.losses.proxies",
     "clip_reid_stage2_loss.npz": "resight.recipes.clip_reid",
     "clip_resnet.json": "resight.clip.image",
     "clip_vit.json": "resight.clip.image",
@@ -589,6 +591,77 @@ def test_losses_of_the_text_notes() -> None:
     weight = torch.arange(24, dtype=torch.float64).sin().reshape(3, 8)
     both = [identity_loss(features @ weight.T, identities, smoothing=0.0) for features in (images, texts)]
     assert (sum(both) / 2).item() == pytest.approx(1.223282151, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "hardest"), [("cluster_memory_every_instance", False), ("cluster_memory_hardest_instance", True)]
+)
+def test_cluster_memory(name: str, hardest: bool) -> None:
+    recorded = golden(name)
+    features, labels = tensor(recorded["features"]), torch.from_numpy(recorded["labels"])
+    memory = torch.from_numpy(recorded["memory_before"])
+    loss = memory_contrast(features, labels, memory, temperature=0.05)
+    update_memory(memory, features, labels, momentum=0.2, hardest=hardest)
+    (gradient,) = torch.autograd.grad(loss, features)
+    np.testing.assert_allclose(loss.item(), recorded["loss"], atol=1e-5)
+    np.testing.assert_allclose(gradient, recorded["grad"], atol=1e-5)
+    np.testing.assert_allclose(memory, recorded["memory_after"], atol=1e-5)
+
+
+def test_cluster_memory_of_the_appendix() -> None:
+    before, features = torch.from_numpy(unit(sine((6, 10), 11))), tensor(sine((8, 10), 12))
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 0, 1])
+    loss = memory_contrast(features, labels, before, temperature=0.05)
+    (gradient,) = torch.autograd.grad(loss, features)
+    assert loss.item() == pytest.approx(19.119354, abs=2e-6)
+    assert gradient.norm().item() == pytest.approx(2.767607, abs=1e-6)
+    for hardest, first in ((True, [-1.723553, -0.002512, 1.475645]), (False, [-1.931581, -0.483830, 1.801813])):
+        memory = before.clone()
+        update_memory(memory, features, labels, momentum=0.2, hardest=hardest)
+        np.testing.assert_allclose(memory.sum(dim=1), [*first, 1.474905, 0.302012, -1.920812], atol=1e-6)
+
+
+def test_camera_proxies() -> None:
+    """The record's gradient is that of normalised features; ours goes on through the norm, which is 1 here."""
+    recorded = golden("camera_proxies")
+    all_own, proxies = split_by_camera(
+        torch.from_numpy(recorded["pseudo_labels"]), torch.from_numpy(recorded["cameras"])
+    )
+    np.testing.assert_array_equal(all_own, recorded["proxy_labels"])
+    features, own = tensor(recorded["features"]), all_own[torch.from_numpy(recorded["batch_indices"])]
+    memory = torch.from_numpy(recorded["proxy_memory_before"])
+    state = (features, own, memory, proxies)
+    losses = {
+        "intra": intra_camera_contrast(*state, temperature=0.07),
+        "offline": offline_association(*state, temperature=0.07, n_negatives=50),
+        "online": online_association(*state, temperature=0.07, n_negatives=50, n_positives=3, balance=0.15),
+    }
+    losses["offline_online"] = losses["offline"] + losses["online"]
+    update_memory(memory, features, own, momentum=0.2, hardest=False)
+    np.testing.assert_allclose(memory, recorded["proxy_memory_after"], atol=1e-4)
+    for name, loss in losses.items():
+        (gradient,) = torch.autograd.grad(loss, features, retain_graph=True)
+        before_norm = recorded[f"grad_{name}"]
+        radial = (before_norm * recorded["features"]).sum(axis=1, keepdims=True) * recorded["features"]
+        np.testing.assert_allclose(loss.item(), recorded[f"loss_{name}"], atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(gradient, before_norm - radial, atol=1e-4, err_msg=name)
+
+
+def test_camera_proxies_of_the_appendix() -> None:
+    pictures = torch.arange(24)
+    all_own, proxies = split_by_camera(pictures // 6, pictures % 3)
+    memory, features = torch.from_numpy(unit(sine((12, 12), 17))), torch.from_numpy(unit(sine((8, 12), 18)))
+    own = all_own[[0, 1, 6, 7, 12, 13, 18, 20]]
+    intra = intra_camera_contrast(features, own, memory, proxies, temperature=0.07).item()
+    offline = offline_association(features, own, memory, proxies, temperature=0.07, n_negatives=5).item()
+    online = online_association(features, own, memory, proxies, temperature=0.07, n_negatives=5, n_positives=3).item()
+    assert offline == pytest.approx(37.97612, abs=1e-4)
+    assert online == pytest.approx(42.63310, abs=1e-4)
+    assert offline + online == pytest.approx(80.60922, abs=1e-4)
+    assert intra == pytest.approx(38.694969, abs=1e-5)  # CAP before and from epoch 5 on
+    assert intra + 0.5 * offline == pytest.approx(57.683025, abs=1e-4)
+    update_memory(memory, features, own, momentum=0.2, hardest=False)
+    assert memory.sum().item() == pytest.approx(2.099534, abs=1e-5)
 
 
 def test_schedules() -> None:
