@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resight.data.samplers import identity_batches, one_per_identity_batches, random_batches
+from resight.data.samplers import (
+    camera_diverse_batches,
+    class_uniform_batches,
+    identity_batches,
+    one_per_identity_batches,
+    random_batches,
+)
 from resight.errors import ConfigError, DataError
 
 SIZES = st.lists(st.integers(1, 12), min_size=2, max_size=15)
@@ -26,6 +32,18 @@ def occluded_duke() -> NDArray[np.int64]:
     rng = np.random.default_rng(0)
     shares = rng.lognormal(0, 1, 702)
     return people((6 + rng.multinomial(15_618 - 6 * 702, shares / shares.sum())).tolist())
+
+
+def clusters() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels and cameras of 60 pictures: 6 labels with 14, 9, 6, 4, 3 and 1 of them, and 23 outliers.
+
+    Cameras 0 to 3 take turns; the label with 6 pictures was seen by camera 7 alone.
+    """
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2, 3, 4, 5, -1], [14, 9, 6, 4, 3, 1, 23])
+    cameras = np.where(labels == 2, 7, np.arange(60) % 4)
+    order = rng.permutation(60)
+    return labels[order], cameras[order]
 
 
 def same(left: list[NDArray[np.int64]], right: list[NDArray[np.int64]]) -> bool:
@@ -86,12 +104,192 @@ def test_a_multiple_of_the_batch_size_has_no_empty_last_batch() -> None:
     assert [len(rows) for rows in random_batches(12, batch_size=4, seed=0, epoch=0)] == [4, 4, 4]
 
 
+@pytest.mark.parametrize("n_batches", [1, 3, 200])
+def test_a_number_of_batches_is_one_pass_cut_short_or_passes_that_follow_each_other(n_batches: int) -> None:
+    identities = people([7, 9, 5, 8, 6, 12, 3])
+    settings = {"n_identities": 3, "n_images": 2, "seed": 1, "epoch": 2}
+    once = identity_batches(identities, **settings)
+    plan = identity_batches(identities, **settings, n_batches=n_batches)
+    assert len(plan) == n_batches
+    assert same(plan[: len(once)], once[:n_batches])
+    for rows in plan:
+        grouped = identities[rows].reshape(3, 2)
+        assert (grouped == grouped[:, :1]).all()
+        assert len(set(grouped[:, 0].tolist())) == 3
+    if n_batches > len(once):
+        assert not same(plan[len(once) : 2 * len(once)], once)
+        times = Counter(np.concatenate(plan).tolist())  # about 20 passes, of which a picture is in nearly each
+        assert len(times) == len(identities)
+        assert max(times.values()) < 4 * min(times.values())
+
+
+# --- labels that clustering made ---
+
+
+def one_pass_across_cameras(**changes: int) -> NDArray[np.int64]:
+    """The rows of one pass: with a batch of one, batches end nowhere within what a label gives."""
+    labels, cameras = clusters()
+    settings = {"batch_size": 1, "n_images": 4, "n_batches": 21, "seed": 0, "epoch": 0, **changes}
+    return np.concatenate(camera_diverse_batches(labels, cameras, **settings))
+
+
+@given(n_images=st.integers(1, 8), **SEEDS)
+def test_a_pass_takes_every_label_once_and_its_pictures_from_other_cameras(
+    n_images: int, seed: int, epoch: int
+) -> None:
+    labels, cameras = clusters()
+    n_rows = 5 * n_images + 1
+    rows = one_pass_across_cameras(n_images=n_images, n_batches=n_rows, seed=seed, epoch=epoch)
+    seen = set()
+    while len(rows):
+        label = int(labels[rows[0]])
+        n_given = 1 if label == 5 else n_images
+        (anchor, *others), rows = rows[:n_given].tolist(), rows[n_given:]
+        assert label not in seen
+        seen.add(label)
+        assert set(labels[others].tolist()) <= {label}
+        assert anchor not in others
+        if label == 2:
+            to_choose = 5
+        else:
+            assert int(cameras[anchor]) not in cameras[others]
+            to_choose = np.count_nonzero((labels == label) & (cameras != cameras[anchor]))
+        if to_choose >= n_images:
+            assert len(set(others)) == len(others)
+    assert seen == {0, 1, 2, 3, 4, 5}
+
+
+def test_anchors_and_the_pictures_beside_them_are_drawn_evenly() -> None:
+    labels = np.array([0, 0, 0, 0, 1])
+    cameras = np.array([3, 3, 5, 9, 3])
+    anchors, beside = Counter[int](), Counter[tuple[int, int]]()
+    plan = camera_diverse_batches(labels, cameras, batch_size=1, n_images=2, n_batches=3 * 2000, seed=0, epoch=0)
+    rows = [row for row in np.concatenate(plan).tolist() if row != 4]
+    for anchor, other in zip(rows[::2], rows[1::2], strict=True):
+        anchors[anchor] += 1
+        beside[anchor, other] += 1
+    assert max(abs(anchors[row] - 500) for row in range(4)) < 4 * (2000 * 0.25 * 0.75) ** 0.5
+    assert set(beside) == {(0, 2), (0, 3), (1, 2), (1, 3), (2, 0), (2, 1), (2, 3), (3, 0), (3, 1), (3, 2)}
+    assert max(abs(beside[0, other] - 250) for other in (2, 3)) < 4 * (500 * 0.25) ** 0.5
+
+
+def test_as_many_as_there_are_to_choose_from_are_drawn_with_replacement() -> None:
+    """n_images - 1 pictures would do without, but the authors' code asks for n_images."""
+    repeats = {3: 0, 4: 0}
+    for size in repeats:  # pictures of each of two labels, every one by another camera; 2 or 3 to choose 2 from
+        settings = {"batch_size": 3, "n_images": 3, "n_batches": 400, "seed": 0, "epoch": 0}
+        plan = camera_diverse_batches(np.arange(2 * size) % 2, np.arange(2 * size), **settings)
+        repeats[size] = sum(len(set(rows.tolist())) < 3 for rows in plan)
+    assert abs(repeats[3] - 200) < 4 * (400 * 0.25) ** 0.5
+    assert repeats[4] == 0
+
+
+@given(n_images=st.integers(1, 9), **SEEDS)
+def test_a_pass_gives_every_label_the_same_number_of_pictures(n_images: int, seed: int, epoch: int) -> None:
+    labels, _ = clusters()
+    plan = class_uniform_batches(
+        labels, batch_size=1, n_images=n_images, n_batches=2 * 6 * n_images, seed=seed, epoch=epoch
+    )
+    for rows in np.concatenate(plan).reshape(2, 6, n_images):
+        assert (labels[rows] == labels[rows[:, :1]]).all()
+        assert sorted(labels[rows[:, 0]].tolist()) == [0, 1, 2, 3, 4, 5]
+        for row in rows:
+            size = np.count_nonzero(labels == labels[row[0]])
+            times = Counter(row.tolist())  # repeated evenly where it is short
+            assert len(times) == min(size, n_images)
+            assert max(times.values()) - min(times.values()) <= 1
+
+
+def test_labels_come_in_random_order_and_pictures_evenly() -> None:
+    labels, _ = clusters()
+    first, times = Counter[int](), Counter[int]()
+    for epoch in range(300):
+        (rows,) = class_uniform_batches(labels, batch_size=12, n_images=2, n_batches=1, seed=0, epoch=epoch)
+        first[int(labels[rows[0]])] += 1
+        times.update(rows.tolist())
+    assert max(abs(first[label] - 50) for label in range(6)) < 4 * (300 / 6) ** 0.5
+    expected = 300 * 2 / 14
+    assert all(abs(times[int(row)] - expected) < 4 * expected**0.5 for row in np.flatnonzero(labels == 0))
+
+
+@pytest.mark.parametrize("n_batches", [1, 2, 5, 40])
+def test_passes_are_cut_into_full_batches_anywhere_and_follow_each_other(n_batches: int) -> None:
+    labels, cameras = clusters()
+    settings = {"batch_size": 9, "n_images": 4, "seed": 3, "epoch": 1, "n_batches": n_batches}
+    longer = {**settings, "n_batches": 41}
+    plans = [
+        (camera_diverse_batches(labels, cameras, **settings), camera_diverse_batches(labels, cameras, **longer)),
+        (class_uniform_batches(labels, **settings), class_uniform_batches(labels, **longer)),
+    ]
+    for plan, more in plans:
+        assert len(plan) == n_batches
+        assert same(plan, more[:n_batches])
+        assert all(len(rows) == 9 and rows.dtype == np.int64 for rows in plan)
+        assert labels[np.concatenate(plan)].min() == 0
+        for start in range(0, n_batches, 2):  # a pass gives 21 or 24 rows, of which two batches take 18
+            within = labels[np.concatenate(plan[start : start + 2])]
+            assert max(Counter(within.tolist()).values()) <= 4
+
+
+def test_labels_need_not_be_without_gaps_and_may_be_lists() -> None:
+    settings = {"batch_size": 4, "n_images": 2, "n_batches": 3, "seed": 0, "epoch": 0}
+    for plan in (
+        camera_diverse_batches([8, -1, 3, 8, 3], [0, 0, 0, 1, 1], **settings),
+        class_uniform_batches([8, -1, 3, 8, 3], **settings),
+    ):
+        assert [sorted(rows.tolist()) for rows in plan] == [[0, 2, 3, 4]] * 3
+
+
+def test_nothing_to_sample_is_refused() -> None:
+    settings = {"batch_size": 4, "n_images": 2, "n_batches": 3, "seed": 0, "epoch": 0}
+    for labels, found in (
+        ([-1, 5, -1, 5, 5], "Labels found: 1, on 3 of 5 pictures; telling them apart needs at least 2"),
+        ([-1, -1], "Labels found: 0, on 0 of 2 pictures"),
+        ([], "Labels found: 0, on 0 of 0 pictures"),
+    ):
+        with pytest.raises(DataError, match=found):
+            camera_diverse_batches(labels, [0] * len(labels), **settings)
+        with pytest.raises(DataError, match=r"choose another --eps or a smaller --min-samples\.$"):
+            class_uniform_batches(labels, **settings)
+    settings["batch_size"] = 16
+    with pytest.raises(DataError) as caught:
+        camera_diverse_batches([0, 0, 1, 2, 2], [0, 1, 0, 0, 1], **settings)
+    assert str(caught.value) == (
+        "3 labels give 5 pictures, 2 of each at most, but a batch takes 16. Choose at most --batch-size 5."
+    )
+    with pytest.raises(DataError, match=r"give 6 pictures, 2 of each at most, but a batch takes 16\."):
+        class_uniform_batches([0, 0, 1, 2, 2], **settings)
+
+
+def test_labels_without_cameras_are_a_wrong_call() -> None:
+    with pytest.raises(ValueError, match="3 labels, but 2 cameras"):
+        camera_diverse_batches([0, 1, 2], [0, 1], batch_size=1, n_images=1, n_batches=1, seed=0, epoch=0)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "n_images", "n_batches"])
+def test_numbers_below_one_are_refused(name: str) -> None:
+    settings = {"batch_size": 2, "n_images": 2, "n_batches": 2, "seed": 0, "epoch": 0, name: 0}
+    with pytest.raises(ConfigError, match=f"{name} must be at least 1, got 0"):
+        camera_diverse_batches([0, 1], [0, 1], **settings)
+    with pytest.raises(ConfigError, match=f"{name} must be at least 1, got 0"):
+        class_uniform_batches([0, 1], **settings)
+
+
+# --- all of them ---
+
+
 def test_seed_and_epoch_decide() -> None:
     identities = people([7, 9, 5, 8, 6, 12, 3])
+
+    labels, cameras = clusters()
+    sizes = {"batch_size": 9, "n_images": 4, "n_batches": 7}
 
     def plans(seed: int, epoch: int) -> list[list[NDArray[np.int64]]]:
         return [
             identity_batches(identities, n_identities=3, n_images=2, seed=seed, epoch=epoch),
+            identity_batches(identities, n_identities=3, n_images=2, seed=seed, epoch=epoch, n_batches=20),
+            camera_diverse_batches(labels, cameras, seed=seed, epoch=epoch, **sizes),
+            class_uniform_batches(labels, seed=seed, epoch=epoch, **sizes),
             random_batches(50, batch_size=8, seed=seed, epoch=epoch),
             one_per_identity_batches(identities, batch_size=5, seed=seed, epoch=epoch),
         ]
@@ -190,6 +388,8 @@ def test_numbers_out_of_range_are_refused() -> None:
         identity_batches([0, 1], n_identities=1, n_images=1, seed=0, epoch=0)
     with pytest.raises(ConfigError, match="n_images must be at least 1, got 0"):
         identity_batches([0, 1], n_identities=2, n_images=0, seed=0, epoch=0)
+    with pytest.raises(ConfigError, match="n_batches must be at least 1, got 0"):
+        identity_batches([0, 1], n_identities=2, n_images=1, seed=0, epoch=0, n_batches=0)
     with pytest.raises(ConfigError, match="batch_size must be at least 1, got 0"):
         random_batches(5, batch_size=0, seed=0, epoch=0)
     with pytest.raises(ConfigError, match="batch_size must be at least 2, got 1"):
