@@ -38,7 +38,7 @@ mini-vit mini-resnet: mini-%: $(MINI_OUT)/pictures/index.csv
 	$(BIN)/python mini/weights.py start $* $(MINI_OUT)/start-$*
 	$(BIN)/resight train text-direct $(MINI_TRAIN) --epochs $(MINI_EPOCHS) --out $(MINI_OUT)/$* \
 		--init $(MINI_OUT)/start-$*/open_clip_model.safetensors $(if $(wildcard $(MINI_OUT)/$*/config.json),--resume)
-	$(BIN)/python mini/weights.py pack $* $(MINI_OUT)/$*/encoder $(MINI_PACKED)/$*
+	$(BIN)/python mini/weights.py pack $* $(MINI_OUT)/$*/encoder $(MINI_OUT)/pictures/index.csv $(MINI_PACKED)/$*
 
 $(MINI_OUT)/pictures/index.csv: | $(VENV)/ready
 	$(BIN)/python mini/draw.py $(@D) --pictures $(MINI_PICTURES) --seed 1
