@@ -29,6 +29,7 @@ LAYERS = {
     "charts": 1,
     "data": 2,
     "clip": 2,
+    "cluster": 2,
     "curves": 2,
     "losses": 2,
     "metrics": 2,
