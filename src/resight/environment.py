@@ -23,6 +23,7 @@ CORE = (
     "torch",
     "numpy",
     "scipy",
+    "scikit-learn",
     "pillow",
     "pyarrow",
     "safetensors",
