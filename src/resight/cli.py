@@ -37,6 +37,12 @@ COMMANDS = (
         "CLIP-ReID: learned words for each identity, then the image tower",
         "train:clip_reid_command",
     ),
+    Command(("train", "pcl"), "PCL-CLIP: contrast with the centroids of identities", "train:pcl_command"),
+    Command(
+        ("train", "pcl-unsupervised"),
+        "PCL-CLIP without labels: contrast with clusters of the pictures",
+        "train:pcl_unsupervised_command",
+    ),
     Command(
         ("train", "text-direct"), "Train both towers of CLIP on pictures and captions", "train:text_direct_command"
     ),

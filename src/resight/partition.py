@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from resight.losses.memory import centroids
+from resight.losses.proxies import Proxies, split_by_camera
+
+_TENSORS = ("labels", "before", "own", "memory")
 
 
 class Partition(nn.Module):
-    """labels: int64 [N], each record's row of the memory, -1 left out; memory: float32 [C, D]; before: the labels of
-    the epoch before, empty at first. Their sizes change from epoch to epoch, so that they are no buffers."""
+    """Which row of a memory each of N records belongs to in an epoch.
+
+    labels: int64 [N], identity or cluster, -1 left out; before: those of the epoch before, empty at first. own: int64
+    [N], the row of the memory, -1 left out: of the cluster, or of its proxy for the picture's camera. memory: float32
+    [C, D]. Their sizes change from epoch to epoch, so that they are no buffers.
+    """
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
-        self.labels = self.before = torch.empty(0, dtype=torch.int64, device=device)
+        self.epoch = 0
+        self.labels = self.before = self.own = torch.empty(0, dtype=torch.int64, device=device)
         self.memory = torch.empty(0, 0, device=device)
+        self.proxies = Proxies(self.labels, self.labels)
 
-    def rebuild(self, features: Tensor, labels: Tensor) -> None:
-        """A new memory of the means of features [N, D], L2-normalised, over labels [N]."""
-        self.before, self.labels = self.labels, labels.to(self.labels.device)
-        self.memory = centroids(features.to(self.memory.device), self.labels)
-
-    def get_extra_state(self) -> dict[str, Tensor]:
-        return {"labels": self.labels, "before": self.before, "memory": self.memory}
-
-    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+    def rebuild(self, epoch: int, features: Tensor, labels: Tensor, cameras: Tensor | None = None) -> None:
+        """For an epoch: the means of features [N, D], L2-normalised, over labels [N], or over these and cameras [N]."""
         device = self.memory.device
-        self.labels, self.before, self.memory = (state[name].to(device) for name in ("labels", "before", "memory"))
+        self.epoch, self.before, self.labels = epoch, self.labels, labels.to(device)
+        one = torch.zeros_like(self.labels) if cameras is None else cameras.to(device)
+        self.own, self.proxies = split_by_camera(self.labels, one)
+        self.memory = centroids(features.to(device), self.own)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        return tensors | {"epoch": self.epoch, "proxies": (self.proxies.clusters, self.proxies.cameras)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        device = self.memory.device
+        self.epoch = state["epoch"]
+        self.proxies = Proxies(*(tensor.to(device) for tensor in state["proxies"]))
+        for name in _TENSORS:
+            setattr(self, name, state[name].to(device))

@@ -84,7 +84,7 @@ class Run:
         if not self.folder.is_dir():
             return False
         files = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir()}
-        return not files or ("config.json" in files and files <= {"config.json", "environment.json"})
+        return not files or ("config.json" in files and files <= {"config.json", "environment.json", "source.json"})
 
     def _create(self, request: Request) -> None:
         try:
