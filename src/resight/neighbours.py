@@ -217,19 +217,32 @@ def jaccard_blocks(rows: sparse.csr_matrix, columns: sparse.csr_matrix) -> Itera
 
 
 def _shared_weight(rows: sparse.csr_matrix, holders: sparse.csr_matrix, n_columns: int) -> NDArray[np.float32]:
-    """[b, G], the sum of the smaller of both weights: only pictures on which both have weight are visited."""
+    """[b, G], the sum of the smaller of both weights."""
     shared = np.empty((rows.shape[0], n_columns), np.float32)
+    for start, members, smaller in _meetings(rows, holders):
+        end = start + members.shape[0]
+        by_row = (smaller.data, smaller.indices, smaller.indptr[members.indptr])
+        sparse.csr_matrix(by_row, shape=(end - start, n_columns)).toarray(out=shared[start:end])  # adds up repetitions
+    return shared
+
+
+def _meetings(
+    rows: sparse.csr_matrix, holders: sparse.csr_matrix
+) -> Iterator[tuple[int, sparse.csr_matrix, sparse.csr_matrix]]:
+    """Some rows at a time: the first one, whose each weight is [b, W], and the smaller of it and others' [W, G].
+
+    Only pictures on which both have weight are visited.
+    """
     visits = np.append(0, np.cumsum(np.diff(holders.indptr)[rows.indices], dtype=np.int64))[rows.indptr]
     start = 0
-    while start < len(shared):
+    while start < rows.shape[0]:
         end = max(start + 1, int(np.searchsorted(visits, visits[start] + PART, side="right")) - 1)
         part = rows[start:end]
         met = holders[part.indices]
         np.minimum(met.data, np.repeat(part.data, np.diff(met.indptr)), out=met.data)
-        by_row = sparse.csr_matrix((met.data, met.indices, met.indptr[part.indptr]), shape=(end - start, n_columns))
-        by_row.toarray(out=shared[start:end])  # adds up repeated entries
+        ones = (np.ones(part.nnz, np.float32), np.arange(part.nnz, dtype=np.int32), part.indptr)
+        yield start, sparse.csr_matrix(ones, shape=(end - start, part.nnz)), met
         start = end
-    return shared
 
 
 def jaccard_graph(
@@ -246,8 +259,11 @@ def jaccard_graph(
     neighbours = nearest_neighbours(features, features, k1, own_rows=np.arange(len(features)), device=device)
     weights = reciprocal_weights(features, neighbours, k1=k1, k2=k2, relative=False)
     near: list[sparse.csr_matrix] = []
-    for block in jaccard_blocks(weights, weights):
-        lines, columns = np.nonzero(block <= eps)
-        indptr = np.searchsorted(lines, np.arange(len(block) + 1))
-        near.append(sparse.csr_matrix((block[lines, columns], columns.astype(np.int32), indptr), shape=block.shape))
+    for _, members, smaller in _meetings(weights, weights.T.tocsr()):
+        distances = members @ smaller  # so far the shared weight, of the pairs that share any
+        np.maximum(1 - distances.data / (2 - distances.data), 0, out=distances.data)
+        kept = distances.data <= eps
+        indptr = np.append(0, np.cumsum(kept))[distances.indptr]
+        near.append(sparse.csr_matrix((distances.data[kept], distances.indices[kept], indptr), shape=distances.shape))
+        near[-1].sort_indices()
     return sparse.vstack(near, format="csr")
