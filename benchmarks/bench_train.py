@@ -34,12 +34,12 @@ from resight.clip.tokenizer import PLACEHOLDER, tokenize
 from resight.data.augment import Augment
 from resight.engine import Engine, Machine
 from resight.environment import describe, keep_freed_memory, peak_memory_gib
-from resight.towers import IdentityTower
 from resight.losses.contrastive import prompt_contrastive
 from resight.losses.identity import identity_loss
 from resight.losses.triplet import batch_hard_triplet
 from resight.pictures import Pictures
 from resight.starting import Start, open_start, training_preprocess
+from resight.towers import IdentityTower
 from resight.trainset import TrainSet, train_set
 from resight.types import Record, Splits
 

@@ -4,8 +4,9 @@
 
 Every run is a `resight train` and a `resight evaluate` of its own; what OUT holds already is not run again. The table
 and every figure go to OUT/results.md and OUT/results.json. --settings NAME=FLAGS gives flags of `resight train` to a
-data set, to weights, to a recipe, or to DATA/RECIPE by name; choose them on validation identities beforehand
-(--validate-every).
+data set, to weights, to a recipe, to DATA/RECIPE or to INIT/RECIPE by name, the later of these over the earlier; choose
+them on validation identities beforehand (--validate-every). --recipes NAME=RECIPE makes a variant of a recipe, with
+settings of its own.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ EVERYWHERE = (*SIZE, "--pad", "4", "--colour", "0.4", "--warmup-epochs", "2", "-
 class Trial:
     """One training: recipe, data and weights by name, and a seed."""
 
+    name: str
     recipe: str
     data: str
     init: str
     seed: int
 
     def folder(self, out: Path) -> Path:
-        return out / self.data / self.init / self.recipe / str(self.seed)
+        return out / self.data / self.init / self.name / str(self.seed)
 
 
 def resight(*words: str) -> str:
@@ -68,14 +70,16 @@ def run(trial: Trial, out: Path, data: Path, init: str, settings: Sequence[str])
     return found | {"seen": max(line["seen"] for line in lines if line["stage"] == "train" and "seen" in line)}
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation in percent."""
-    mean = 100 * statistics.fmean(values)
-    return f"{mean:.1f}" if len(values) < 2 else f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
+def spread(runs: Sequence[dict[str, float]], score: str) -> str:
+    """Mean and standard deviation in percent, and the mean ends of the runs' 95 % intervals."""
+    values = [run[score] for run in runs]
+    low, high = (100 * statistics.fmean(run[f"{score} {end}"] for run in runs) for end in ("low", "high"))
+    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):.1f}{deviation} ({low:.0f}–{high:.0f})"
 
 
 def named(pairs: Sequence[str]) -> dict[str, str]:
-    return dict(pair.split("=", 1) for pair in pairs)
+    return {pair.partition("=")[0]: pair.partition("=")[2] or pair for pair in pairs}
 
 
 def main() -> None:
@@ -83,37 +87,32 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", nargs="+", required=True, help="NAME=PATH")
     parser.add_argument("--init", nargs="+", required=True, help="NAME=WEIGHTS")
-    parser.add_argument("--recipes", nargs="+", default=["finetune", "clip-reid"])
+    parser.add_argument("--recipes", nargs="+", default=["finetune", "clip-reid"], help="NAME=RECIPE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--settings", nargs="*", default=[], help="NAME=FLAGS; DATA/RECIPE is a name too")
+    parser.add_argument("--settings", nargs="*", default=[], help="NAME=FLAGS")
     arguments = parser.parse_args()
-    data, inits, settings = (named(pairs) for pairs in (arguments.data, arguments.init, arguments.settings))
+    data, inits, recipes, settings = (
+        named(pairs) for pairs in (arguments.data, arguments.init, arguments.recipes, arguments.settings)
+    )
     rows, everything = [], []
     for data_name, path in data.items():
         for init_name, weights in inits.items():
             start = ("--size", "128", "64") if not (Path(weights) / "encoder.json").is_file() else ()
             before = evaluate(weights, Path(path), arguments.out / data_name / init_name / "before.json", *start)
-            rows.append([data_name, init_name, "before training", "", spread([before["R1"]]), spread([before["mAP"]])])
-            for recipe in arguments.recipes:
-                flags = [
-                    flag
-                    for name in (data_name, init_name, recipe, f"{data_name}/{recipe}")
-                    for flag in settings.get(name, "").split()
-                ]
+            rows.append([data_name, init_name, "before training", "", spread([before], "R1"), spread([before], "mAP")])
+            for name, recipe in recipes.items():
+                kinds = (data_name, init_name, name, f"{data_name}/{name}", f"{init_name}/{name}")
+                flags = [flag for kind in kinds for flag in settings.get(kind, "").split()]
                 found = []
                 for seed in arguments.seeds:
-                    trial = Trial(recipe, data_name, init_name, seed)
+                    trial = Trial(name, recipe, data_name, init_name, seed)
                     found.append(run(trial, arguments.out, Path(path), weights, flags))
-                    print(
-                        f"{data_name} {init_name} {recipe} {seed}: R1 {found[-1]['R1']:.3f} mAP {found[-1]['mAP']:.3f}",
-                        flush=True,
-                    )
-                r1, mean_ap = ([one[name] for one in found] for name in ("R1", "mAP"))
+                    scores = f"R1 {found[-1]['R1']:.3f} mAP {found[-1]['mAP']:.3f}"
+                    print(f"{data_name} {init_name} {name} {seed}: {scores}", flush=True)
                 seen = f"{found[0]['seen']:,}"
-                rows.append([data_name, init_name, recipe, seen, spread(r1), spread(mean_ap)])
-                everything.append(
-                    {"data": data_name, "init": init_name, "recipe": recipe, "before": before, "runs": found}
-                )
+                rows.append([data_name, init_name, name, seen, spread(found, "R1"), spread(found, "mAP")])
+                told = {"data": data_name, "init": init_name, "recipe": name, "flags": " ".join(flags)}
+                everything.append(told | {"before": before, "runs": found})
     heads = ["data", "start", "recipe", "pictures seen", "R1", "mAP"]
     table = "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
     (arguments.out / "results.md").write_text(table + "\n", encoding="utf-8")
