@@ -120,7 +120,7 @@ _CC |= {"k1": 30, "n_batches": 200, "epochs": 60}
 PRESETS: dict[str, dict[str, object]] = {
     "cap": PERSON | _PROXIES | {"loss": "cap"},
     "o2cap": PERSON | _PROXIES | {"loss": "o2cap"},
-    "cc-market1501": PERSON | _CC | {"memory_update": "hardest", "eps": 0.5},
+    "cc-market1501": PERSON | _CC | {"memory_update": "hardest", "eps": 0.4},
     "cc-msmt17": PERSON | _CC | {"memory_update": "every", "eps": 0.7},
 }
 """cap, o2cap: their codes' settings as TMGF's code trains a ViT by them; cc: a third party's with CLIP's ViT-B/16
@@ -153,10 +153,10 @@ def train(
             found = cluster(features[:n].cpu().numpy(), config.clustering, device=str(machine.device))
             told = summary(found.labels, partition.labels[:n].cpu().numpy() if epoch > 1 else None)
             progress.say(f"epoch {epoch}: {told}; eps {found.eps:.3g}")
+            _expect_clusters(epoch, told, found.eps)  # before the log, so that the folder of a wrong eps stays free
             # at step 1: a run that goes on from step 0 clusters again
             logged = {"eps": found.eps} | dataclasses.asdict(told)
             run.log({"stage": "train", "epoch": epoch, "step": 1, "clusters": logged})
-            _expect_clusters(epoch, told, found.eps)
             known = () if source is None else (source.labels + told.n_clusters,)
             labels = torch.from_numpy(np.concatenate([found.labels, *known]))
             partition.rebuild(epoch, features, labels, None if loss == "cc" else torch.from_numpy(cameras))
@@ -199,9 +199,9 @@ def train(
 def _plan(
     partition: Partition, cameras: NDArray[np.int64], n: int, loss: str, config: Config, epoch: int
 ) -> list[NDArray[np.int64]]:
-    """The rows of each batch of the epoch: of the n unlabelled pictures, and as many of a source's.
+    """The rows of each batch of the epoch: of the n unlabelled pictures, or of them and half a batch of a source's.
 
-    Where few pictures are clustered, batches are smaller than asked for: as large as one pass of the sampler.
+    Where few pictures are clustered, their part is smaller than asked for: as large as one pass of the sampler.
     """
     own = partition.own.cpu().numpy()
     wanted = config.batch_size if len(own) == n else config.batch_size // 2
@@ -248,10 +248,12 @@ def _cameras(records: Sequence[Record], source: Sequence[Record]) -> NDArray[np.
 
 
 def _open_source(path: Path, run: Run, *, writes: bool) -> TrainSet:
-    """The labelled set. Raises CheckpointError when a run goes on, and it is not what it was."""
+    """The labelled set. Raises DataError without two identities, CheckpointError when a run goes on and it is another."""
     source, note = train_set(read(path)), run.folder / "source.json"
+    if len(source.identities) < 2:
+        raise DataError(f"--source {path}: has {len(source.identities)} train identity; at least 2 are needed.")
     known = {"source": str(path.absolute()), "fingerprint": source.fingerprint}
-    if not note.is_file():
+    if not run.entries() or not note.is_file():  # without entries nothing is trained yet, so that any source will do
         if writes:
             write_json(note, known)
     elif json.loads(note.read_text(encoding="utf-8"))["fingerprint"] != source.fingerprint:
