@@ -156,6 +156,22 @@ def test_resume_alone_knows_data_weights_and_settings(
     assert "is a run of finetune. Use resight train finetune." in error_of(capsys)
 
 
+def test_a_run_remembers_where_its_weights_and_words_lie(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named from the folder it was begun in, and gone on with from another."""
+    monkeypatch.chdir(tmp_path)
+    assert train("clip-reid", people, Path("first")) == 0
+    begun = ["--init", "first/encoder", "--stage1", "first/stage1"]
+    assert train("clip-reid", people, Path("second"), *begun) == 0
+    config = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert config["init"] == str(tmp_path / "first" / "encoder")
+    assert config["settings"]["stage1"] == str(tmp_path / "first" / "stage1")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["train", "clip-reid", "--out", "../second", "--resume"]) == 0
+
+
 def test_the_same_words_with_resume_go_on_with_what_a_flag_had_switched_on(
     people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 import tyro
 
+from resight.clip.sources import OWN
 from resight.commands.arguments import DataArguments, print_json
 from resight.commands.settings import override
 from resight.errors import ConfigError
@@ -176,10 +177,13 @@ def _train(recipe: ModuleType, arguments: TrainCommand, settings: Any) -> int:
     from resight.launch import Order, launch
 
     read = dataclasses.asdict(arguments.data) | {"data": str(arguments.data.data.absolute())}
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    paths = {name: value.absolute() for name, value in values.items() if isinstance(value, Path)}
+    is_path = arguments.init not in OWN and Path(arguments.init).exists()
     order = Order(
         recipe=recipe,
-        settings=settings,
-        init=arguments.init,
+        settings=dataclasses.replace(settings, **paths),  # absolute, since a run may go on from another folder
+        init=str(Path(arguments.init).absolute()) if is_path else arguments.init,
         out=arguments.out,
         read=read,
         command=("resight", *sys.argv[1:]),
