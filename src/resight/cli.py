@@ -48,6 +48,9 @@ COMMANDS = (
     ),
     Command(("embed",), "Turn pictures into vectors, and save them", "encoding:embed"),
     Command(("evaluate",), "Measure mAP, CMC and mINP on query and gallery", "encoding:evaluate"),
+    Command(
+        ("cluster",), "Say who is who among pictures without names, as a table and contact sheets", "cluster:cluster"
+    ),
     Command(("doctor",), "Describe this machine and installation, for a bug report", "tour:doctor"),
 )
 

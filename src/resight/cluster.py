@@ -170,6 +170,12 @@ class Truth:
     recall: float
     n_pictures: int
 
+    def __str__(self) -> str:
+        return (
+            f"adjusted Rand index {self.adjusted_rand:.3f}, pairwise F-measure {self.f_measure:.3f} "
+            f"(precision {self.precision:.3f}, recall {self.recall:.3f}) over {self.n_pictures:,} pictures"
+        )
+
 
 def compare(labels: NDArray[np.int64], identities: Sequence[str | None]) -> Truth | None:
     """The agreement of labels [N] with identities [N]; None where no identity is known."""

@@ -1,0 +1,121 @@
+"""Clusters as files that a person looks through: a table, and pages of thumbnails for each cluster."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from resight.data.images import open_image
+from resight.data.index import write_index
+from resight.data.records import printable
+from resight.errors import DataError
+from resight.types import Record
+
+PER_PAGE = 120  # thumbnails
+WIDTH, MARGIN, GAP = 1280, 24, 10  # pixels, as all below
+HEIGHT = 160  # of a thumbnail
+NARROWEST, WIDEST = 80, 240  # place of a thumbnail; narrower has no room for a camera's name
+TITLE, TEXT, LABEL = 24, 16, 12  # letters
+PAPER, INK, MUTED, PLACE = "#ffffff", "#1b1f24", "#57606a", "#f1f3f5"
+
+
+def write_clusters(records: Sequence[Record], labels: NDArray[np.int64], folder: Path) -> list[str]:
+    """Writes clusters.csv, cluster-0001.jpg, … from the largest cluster on, and outliers.jpg; the clusters' names.
+
+    labels [N], one a record: numbers, -1 is an outlier. The table is an index of the records whose identity is the
+    cluster's name, none for an outlier. Of more than PER_PAGE pictures further pages are named cluster-0001-2.jpg, ….
+    Raises DataError when a file cannot be written or a picture cannot be read.
+    """
+    sizes = np.bincount(labels[labels >= 0])
+    order = [int(label) for label in np.argsort(-sizes, kind="stable") if sizes[label]]
+    digits = max(4, len(str(len(order))))
+    names = {label: f"cluster-{number:0{digits}}" for number, label in enumerate(order, 1)}
+    named = [replace(record, identity=names.get(int(label))) for record, label in zip(records, labels, strict=True)]
+    write_index(named, folder / "clusters.csv")
+    for label, name in {**names, -1: "outliers"}.items():
+        members = [records[row] for row in np.flatnonzero(labels == label).tolist()]
+        if members:
+            write_sheets(sorted(members, key=_by_camera), name, folder)
+    return list(names.values())
+
+
+def _by_camera(record: Record) -> tuple[bool, str]:
+    return record.camera is None, record.camera or ""
+
+
+def write_sheets(records: Sequence[Record], name: str, folder: Path) -> None:
+    """Writes the records' thumbnails in their order on pages name.jpg, name-2.jpg, …."""
+    n_pages = -(-len(records) // PER_PAGE)
+    for page in range(n_pages):
+        path = folder / (f"{name}-{page + 1}.jpg" if page else f"{name}.jpg")
+        shown = records[page * PER_PAGE : (page + 1) * PER_PAGE]
+        title = f"{name}, page {page + 1} of {n_pages}" if n_pages > 1 else name
+        sheet = draw_sheet(shown, title, _about(records))
+        try:
+            sheet.save(path, quality=88)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written ({error}). Free the disk or name another place.") from error
+
+
+def _about(records: Sequence[Record]) -> str:
+    """How many pictures, and from which cameras."""
+    count = f"{len(records):,} picture{'s' if len(records) > 1 else ''}"
+    cameras = Counter(record.camera for record in records if record.camera is not None)
+    if not cameras:
+        return count
+    each = [f"{camera} ({n:,})" for camera, n in sorted(cameras.items())]
+    if n_unknown := len(records) - cameras.total():
+        each.append(f"unknown ({n_unknown:,})")
+    return f"{count} from {len(cameras):,} camera{'s' if len(cameras) > 1 else ''}: {', '.join(each)}"
+
+
+def draw_sheet(records: Sequence[Record], title: str, about: str) -> Image.Image:
+    """A page of thumbnails under a title and a line; where cameras are known each picture has its camera's name.
+
+    WIDTH wide, less where all pictures fit into one row. The places are as wide as half of the pictures need.
+    """
+    pictures = [open_image(record.path, box=record.box) for record in records]
+    shape = median(picture.width / picture.height for picture in pictures)
+    place = (round(min(max(shape * HEIGHT, NARROWEST), WIDEST)), HEIGHT)
+    line = LABEL + 8 if any(record.camera for record in records) else 0
+    step = (place[0] + GAP, place[1] + line + GAP)
+    columns = (WIDTH - 2 * MARGIN + GAP) // step[0]
+    n_rows = -(-len(pictures) // columns)
+    top = MARGIN + TITLE + 8 + TEXT + 20
+    width = 2 * MARGIN - GAP + step[0] * min(columns, max(len(pictures), -(-480 // step[0])))  # room for the title
+    sheet = Image.new("RGB", (width, top + n_rows * step[1] - GAP + MARGIN), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    _write(pen, (MARGIN, MARGIN), title, TITLE, INK, width - 2 * MARGIN)
+    _write(pen, (MARGIN, MARGIN + TITLE + 8), about, TEXT, MUTED, width - 2 * MARGIN)
+    for k, (record, picture) in enumerate(zip(records, pictures, strict=True)):
+        left, upper = MARGIN + k % columns * step[0], top + k // columns * step[1]
+        small = ImageOps.contain(picture, place, Image.Resampling.LANCZOS)
+        pen.rectangle((left, upper, left + place[0] - 1, upper + place[1] - 1), fill=PLACE)
+        sheet.paste(small, (left + (place[0] - small.width) // 2, upper + (place[1] - small.height) // 2))
+        if record.camera:
+            _write(pen, (left, upper + place[1] + 3), record.camera, LABEL, MUTED, place[0])
+    return sheet
+
+
+def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str, width: int) -> None:
+    """One line of text, with its end left out where it is wider than `width`."""
+    font = _font(size)
+    text = printable(text)
+    if font.getlength(text) > width:
+        fitting = bisect_right(range(len(text)), float(width), key=lambda n: font.getlength(f"{text[:n]}…"))
+        text = f"{text[: max(0, fitting - 1)]}…"
+    pen.text(at, text, fill=colour, font=font)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
