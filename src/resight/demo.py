@@ -11,6 +11,7 @@ from rich.console import Console
 
 import resight.embed as embeddings
 import resight.report as reports
+from resight.clip.image import ResNetConfig
 from resight.curves import read_curves
 from resight.data.augment import Augment
 from resight.data.check import check
@@ -62,7 +63,7 @@ def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, dev
     tell(f"fine-tuning {init} by CLIP-ReID: learned words for each person, then the image tower")
     order = Order(
         recipe=clip_reid,
-        settings=_settings(splits, epochs, seed, device),
+        settings=_settings(splits, start, epochs, seed, device),
         init=init,
         out=out / "run",
         read={"data": str(out / "sample")},
@@ -114,15 +115,24 @@ def _claim(out: Path, arguments: dict[str, object]) -> None:
     note.write_text(text, encoding="utf-8")
 
 
-def _settings(splits: Splits, epochs: int, seed: int, device: str) -> clip_reid.Config:
-    """Settings for a small tower on small pictures; the published ones are for CLIP itself."""
-    n_identities = len({record.identity for record in splits.train})
+def _settings(splits: Splits, start: Encoder, epochs: int, seed: int, device: str) -> clip_reid.Config:
+    """Settings for a small tower, small pictures and few steps; the published ones are for CLIP itself.
+
+    Chosen by `resight train clip-reid` and `finetune` on drawn people of another seed.
+    """
+    is_resnet = isinstance(start.clip.config.image, ResNetConfig)
     return clip_reid.Config(
-        n_identities=min(16, n_identities),
-        prompt_epochs=2 * epochs,
+        n_identities=min(16, len({record.identity for record in splits.train})),
+        identity_weight=1.0 if is_resnet else 0.25,
+        triplet_weight=0.2,
+        prompt_epochs=12 * epochs,
         prompt_rate=3.5e-3,
         descent=Descent(
-            epochs=epochs, rate=3.5e-4, warmup_epochs=2, milestones=(max(1, epochs * 2 // 3), max(2, epochs - 1))
+            epochs=epochs,
+            rate=3e-4 if is_resnet else 1e-4,
+            classifier_rate_factor=10 if is_resnet else 30,
+            warmup_epochs=2,
+            milestones=(max(1, epochs * 2 // 3), max(2, epochs - 1)),
         ),
         start=Start(size=SIZE, normalisation="init"),
         augment=Augment(pad=4, colour=0.2),
