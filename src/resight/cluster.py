@@ -60,9 +60,10 @@ def cluster(features: NDArray[np.floating[Any]], config: ClusterConfig, *, devic
 
     k1 and k2 are cut to N. A picture that is no core joins, of the clusters with a core within eps of it, the first.
     eps "auto" is the one of TRIED_EPS at which clusters are farthest apart by `_separation`, and PUBLISHED_EPS where
-    none gives two clusters. On real and drawn features that follows the best eps; the number of clusters, an elbow of
-    the distances, modularity and the stability between neighbouring eps do so less, and the last two choose few giant
-    clusters. Raises ValueError for a vector that is not of length 1.
+    none gives two clusters. Of what was compared this stays nearest to the best eps over drawn and real features; the
+    largest number of clusters does as well on real ones but takes too small an eps for tight identities, and the elbow
+    of the distances, modularity and the stability between neighbouring eps end in few giant clusters.
+    Raises ValueError for a vector that is not of length 1.
     """
     if not len(features):
         return Clusters(np.empty(0, np.int64), PUBLISHED_EPS if config.eps == "auto" else config.eps)
