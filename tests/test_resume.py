@@ -16,9 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+BY_IDENTITY = ["--n-identities", "3", "--n-images", "2", "--rate", "1e-3"]
+BY_CLUSTER = ["--batch-size", "6", "--n-images", "2", "--n-batches", "4", "--rate", "1e-4", "--clip-norm", "1"]
+BY_CLUSTER += ["--k1", "4", "--k2", "2", "--min-samples", "2", "--eps", "0.6"]
 RECIPES = {
-    "finetune": ("train", []),
-    "clip-reid": ("words", ["--prompt-epochs", "12", "--prompt-batch", "8"]),
+    "finetune": ("train", BY_IDENTITY),
+    "clip-reid": ("words", [*BY_IDENTITY, "--prompt-epochs", "12", "--prompt-batch", "8"]),
+    "pcl": ("train", [*BY_IDENTITY, "--n-batches", "4"]),
+    "pcl-unsupervised": ("train", BY_CLUSTER),
 }
 """The stage that is killed, and flags of the recipe's own."""
 
@@ -39,18 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flags(pictures: Path, *, epochs: int) -> list[str]:
     return [
         *("--data", str(pictures), "--init", "random:64x2/16", "--size", "64", "32", "--device", "cpu"),
-        *(
-            "--precision",
-            "float32",
-            "--n-identities",
-            "3",
-            "--n-images",
-            "2",
-            "--epochs",
-            str(epochs),
-            "--rate",
-            "1e-3",
-        ),
+        *("--precision", "float32", "--epochs", str(epochs)),
         *("--warmup-epochs", "1", "--pad", "4", "--log-every", "2", "--checkpoint-minutes", "0"),
     ]
 
@@ -100,7 +94,9 @@ def steps(run: Path) -> list[tuple[str, int, int, float]]:
     return [(e["stage"], e["epoch"], e["step"], e["loss"]) for e in entries(run) if "rate" in e]
 
 
-@pytest.mark.parametrize("recipe", ["finetune", pytest.param("clip-reid", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "recipe", ["finetune", *(pytest.param(name, marks=pytest.mark.slow) for name in list(RECIPES)[1:])]
+)
 def test_a_killed_run_goes_on_to_the_same_encoder(recipe: str, pictures: Path, tmp_path: Path) -> None:
     """Killed before its first checkpoint, and at a random moment after it: bit for bit the undisturbed run's."""
     stage, own = RECIPES[recipe]
@@ -116,6 +112,7 @@ def test_a_killed_run_goes_on_to_the_same_encoder(recipe: str, pictures: Path, t
     finish(undisturbed)
     assert fingerprint(run) == fingerprint(tmp_path / "whole"), f"killed {delay} s after the first checkpoint"
     assert steps(run) == steps(tmp_path / "whole")
+    assert [e for e in entries(run) if "clusters" in e] == [e for e in entries(tmp_path / "whole") if "clusters" in e]
     for named in {line[0] for line in steps(run)}:
         places = [line[1:3] for line in steps(run) if line[0] == named]
         assert places == sorted(set(places))
@@ -123,7 +120,7 @@ def test_a_killed_run_goes_on_to_the_same_encoder(recipe: str, pictures: Path, t
 
 def test_two_processes_train_as_one_does(pictures: Path, tmp_path: Path) -> None:
     """The same losses, written once."""
-    words = ["finetune", *flags(pictures, epochs=2), "--checkpoint-minutes", "10", "--n-images", "3"]
+    words = ["finetune", *flags(pictures, epochs=2), *BY_IDENTITY, "--checkpoint-minutes", "10", "--n-images", "3"]
     one, two = tmp_path / "one", tmp_path / "two"
     alone = start([*words, "--out", str(one)], tmp_path / "cache")
     said = finish(start([*words, "--out", str(two)], tmp_path / "cache", processes=2))
@@ -150,7 +147,7 @@ def test_one_of_two_that_fails_ends_both(pictures: Path, tmp_path: Path) -> None
     (tmp_path / "pictures" / "3" / "1.png").write_bytes(b"no picture")
     began = time.monotonic()
     process = start(
-        ["finetune", *flags(tmp_path / "pictures", epochs=5), "--out", str(tmp_path / "run")],
+        ["finetune", *flags(tmp_path / "pictures", epochs=5), *BY_IDENTITY, "--out", str(tmp_path / "run")],
         tmp_path / "cache",
         processes=2,
     )
