@@ -22,8 +22,8 @@ class DemoCommand:
     """How many people to draw; half of them are for training."""
     epochs: int = 12
     """Epochs of fine-tuning."""
-    init: str = "resight-mini"
-    """What to start from: anything `resight train` takes, such as resight-mini-rn."""
+    init: str = "resight-mini-rn"
+    """What to start from: anything `resight train` takes, such as resight-mini."""
     device: str = "auto"
     """auto, cpu, or a PyTorch device."""
     seed: int = 0
