@@ -248,7 +248,7 @@ def _cameras(records: Sequence[Record], source: Sequence[Record]) -> NDArray[np.
 
 
 def _open_source(path: Path, run: Run, *, writes: bool) -> TrainSet:
-    """The labelled set. Raises DataError without two identities, CheckpointError when a run goes on and it is another."""
+    """The labelled set. Raises DataError without two identities, CheckpointError when a run began with another."""
     source, note = train_set(read(path)), run.folder / "source.json"
     if len(source.identities) < 2:
         raise DataError(f"--source {path}: has {len(source.identities)} train identity; at least 2 are needed.")
