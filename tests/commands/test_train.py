@@ -305,7 +305,7 @@ def test_what_the_settings_refuse_themselves_is_one_line_too(
         ("clip-reid", ("--noun", "x ray"), "--noun 'x ray': holds the word X"),
         ("clip-reid", ("--noun", "cow " * 80), "tokens, this CLIP reads 77. Choose a shorter noun or fewer words."),
         ("clip-reid", ("--n-words", "90"), "tokens, this CLIP reads 77. Choose a shorter noun or fewer words."),
-        ("clip-reid", ("--stage1", "nowhere"), "--stage1 nowhere: holds no learned words"),
+        ("clip-reid", ("--stage1", "nowhere"), "nowhere: holds no learned words"),
         (
             "finetune",
             ("--side-view",),
