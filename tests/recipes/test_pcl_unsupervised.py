@@ -275,13 +275,14 @@ def test_without_two_cameras_it_is_cluster_contrast_and_says_so(
         (
             [0] * 16,
             r"epoch 1: 1 clusters, the largest of 16 pictures; 0 outliers, 100\.0 % of the pictures used at eps 0\.5\. "
-            r"With fewer than two there is nothing to tell apart; everything is alike: lower --eps or --k1, try --eps "
-            r"auto, or start from weights that know such pictures better\.$",
+            r"With fewer than two there is nothing to tell apart; everything is alike: lower --eps or --k1, or "
+            r"start from weights that know such pictures better\.$",
         ),
         (
             [-1] * 16,
-            r"epoch 1: 0 clusters, .*16 outliers, 0\.0 %.*nothing has enough neighbours: raise --eps or lower ",
+            r"epoch 1: 0 clusters, .*16 outliers, 0\.0 %.*too few have enough neighbours: raise --eps or lower ",
         ),
+        ([0] * 4 + [-1] * 12, r"epoch 1: 1 clusters, .*12 outliers, .*too few have enough neighbours: raise --eps or "),
     ],
 )
 @pytest.mark.parametrize("loss", ["cc", "o2cap"])

@@ -137,6 +137,7 @@ PROXIES = UNSUPERVISED | {
 }
 CONTRAST = UNSUPERVISED | {
     "loss": "cc",
+    "normalisation": "imagenet",
     "temperature": 0.05,
     "memory_momentum": 0.1,
     "batch_size": 256,
@@ -175,7 +176,7 @@ def test_a_preset_has_the_published_value_of_every_field(recipe: Any, name: str)
 
 @pytest.mark.parametrize("recipe", PUBLISHED_PCL, ids=lambda recipe: recipe.NAME)
 def test_a_preset_of_pcl_has_the_published_value_of_every_field(recipe: Any) -> None:
-    """Pixels are normalised by a half, as with labels, where the others' codes have ImageNet's figures or their own."""
+    """cap and o2cap normalise pixels by a half, as with labels; their own codes have other figures."""
     assert tuple(recipe.PRESETS) == tuple(PUBLISHED_PCL[recipe])
     for name, expected in PUBLISHED_PCL[recipe].items():
         found = fields(override(recipe.Config(), recipe.PRESETS[name], name))

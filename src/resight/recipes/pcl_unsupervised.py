@@ -114,9 +114,9 @@ class Config:
 
 
 _PROXIES = {"temperature": 0.07, "memory_momentum": 0.2, "memory_update": "every", "batch_size": 32, "n_images": 4}
-_PROXIES |= {"k1": 20, "eps": 0.5, "n_batches": 200, "epochs": 50}
+_PROXIES |= {"k1": 20, "eps": 0.5, "n_batches": 200, "epochs": 50, "normalisation": "half"}
 _CC = {"loss": "cc", "temperature": 0.05, "memory_momentum": 0.1, "batch_size": 256, "n_images": 16}
-_CC |= {"k1": 30, "n_batches": 200, "epochs": 60}
+_CC |= {"k1": 30, "n_batches": 200, "epochs": 60, "normalisation": "imagenet"}
 PRESETS: dict[str, dict[str, object]] = {
     "cap": PERSON | _PROXIES | {"loss": "cap"},
     "o2cap": PERSON | _PROXIES | {"loss": "o2cap"},
@@ -227,13 +227,13 @@ def _expect_clusters(epoch: int, told: Summary, eps: float) -> None:
     """Raises DataError where fewer than two clusters are left, between which nothing can be told apart."""
     if told.n_clusters >= 2:
         return
-    if told.n_clusters:
+    if told.share_used > 0.5:
         advice = "everything is alike: lower --eps or --k1"
     else:
-        advice = "nothing has enough neighbours: raise --eps or lower --min-samples"
+        advice = "too few have enough neighbours: raise --eps or lower --min-samples"
     raise DataError(
-        f"epoch {epoch}: {told} at eps {eps:.3g}. With fewer than two there is nothing to tell apart; {advice}, try "
-        "--eps auto, or start from weights that know such pictures better."
+        f"epoch {epoch}: {told} at eps {eps:.3g}. With fewer than two there is nothing to tell apart; {advice}, or "
+        "start from weights that know such pictures better."
     )
 
 
