@@ -310,6 +310,8 @@ th, td { padding: 6px 12px 6px 0; text-align: left; vertical-align: top; line-he
 .scores { width: 100%; }
 .scores td small { white-space: nowrap; }
 .scores th small { font-weight: 400; }
+@media (max-width: 480px) { .scores th, .scores td { padding-right: 4px; font-size: .8rem; }
+  .scores td small { font-size: .62rem; letter-spacing: -.02em; } }
 .scores [scope=row] { position: sticky; left: 0; background: var(--paper); }
 thead th, tbody tr { border-bottom: 1px solid var(--rule); }
 tbody th { font-weight: 600; }
