@@ -133,8 +133,9 @@ def flat(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {f"{number} {name}": tensor for number, of in state["state"].items() for name, tensor in of.items()}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
+    """For the run that nothing disturbed, too: a product may be rounded otherwise with two threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
