@@ -76,7 +76,7 @@ knows least of what captions say."""
 def set_lengths(encoder: Encoder, records: list[Record]) -> None:
     """Scales the features so that the product of a picture's and a text's length is the learned logit scale.
 
-    In OpenAI's weights it nearly is: both are about 10 long, and the scale is 100. CLIP-ReID relies on it, since it
+    OpenAI's are reported to be of the order of 10 long, at a scale of 100. CLIP-ReID relies on it, since it
     compares pictures and texts by plain products. Cosines, and so all that the encoder was trained for, stay.
     records: pictures with captions to measure the lengths on.
     """
