@@ -54,6 +54,7 @@ LAYERS = {
     "page": 6,
     "partition": 3,
     "towers": 6,
+    "pairs": 6,
     "validation": 6,
     "recipes": 7,
     "launch": 8,
