@@ -12,7 +12,9 @@ from PIL import Image
 
 from resight.clip.image import ResNetConfig, ViTConfig
 from resight.clip.model import Clip, ClipConfig, to_openai
-from resight.clip.text import TextConfig
+from resight.clip.prompts import PromptForm, SharedPrompts
+from resight.clip.text import TextConfig, cut_to_longest
+from resight.clip.tokenizer import tokenize
 from resight.data.transforms import Preprocess
 from resight.encoder import Card, Encoder, Feature, Side
 from resight.errors import CheckpointError, ConfigError, DataError
@@ -29,10 +31,13 @@ def tiny(
     side: Side | None = None,
     image: ViTConfig | ResNetConfig = VIT,
     text: TextConfig | None = TEXT,
+    form: PromptForm | None = None,
 ) -> Encoder:
     clip = Clip(ClipConfig(image, text))
     clip.initialise(0)
-    encoder = Encoder(clip, PREPROCESS, Card("tiny", licence="Apache-2.0"), feature=feature, side=side)
+    prompts = None if form is None else SharedPrompts(form, clip.config, seed=2)
+    card = Card("tiny", licence="Apache-2.0")
+    encoder = Encoder(clip, PREPROCESS, card, feature=feature, side=side, prompts=prompts)
     if side is not None:
         torch.nn.init.normal_(encoder.side_table, generator=torch.Generator().manual_seed(1))
     return encoder.eval()
@@ -202,6 +207,93 @@ def test_a_saved_encoder_answers_the_same(tmp_path: Path, image: ViTConfig | Res
     before, after = (e.embed_images([pixels(1), pixels(2)], **arguments) for e in (encoder, again))
     np.testing.assert_array_equal(before.embedding, after.embedding)
     np.testing.assert_array_equal(encoder.embed_texts(["a"]).embedding, again.embed_texts(["a"]).embedding)
+
+
+FORMS = [PromptForm(3, 2), PromptForm(0, 2, 2), PromptForm(3, 0, position=True), PromptForm(1, 2, 2, True)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_both_towers_run_with_the_prompts(form: PromptForm) -> None:
+    encoder, plain = tiny(form=form), tiny()
+    prompts, clip = encoder.prompts, encoder.clip
+    assert prompts is not None
+    assert clip.text is not None
+    ids, images = tokenize(["a red coat", "blue"]), torch.randn(2, 3, 32, 16)
+    with torch.no_grad():
+        read, seen = encoder.read(ids), encoder(images)[1]
+        assert torch.equal(read, clip.text(ids, prompts=prompts.for_text(clip.text)))
+        assert torch.equal(seen, clip.image(images, prompts=prompts.for_image(clip.image)).projected)
+        assert torch.equal(read, plain.read(ids)) == (form.text_length == 0)
+        assert torch.equal(seen, plain(images)[1]) == (form.image_length == 0)
+        torch.testing.assert_close(encoder.read(cut_to_longest(ids)), read, atol=2e-6, rtol=1e-5)
+    words = encoder.embed_texts(["a red coat", "blue"]).embedding
+    np.testing.assert_allclose(words, torch.nn.functional.normalize(read), atol=2e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_saved_encoder_has_its_prompts(tmp_path: Path, form: PromptForm) -> None:
+    encoder = tiny(form=form)
+    encoder.save(tmp_path / "encoder")
+    assert json.loads((tmp_path / "encoder" / "encoder.json").read_text())["prompts"] == dataclasses.asdict(form)
+    again = Encoder.load(tmp_path / "encoder", device="cpu")
+    assert again.prompts is not None
+    assert again.prompts.form == form
+    assert again.fingerprint() == encoder.fingerprint()
+    for one in (lambda e: e.embed_images([pixels()]), lambda e: e.embed_texts(["a red coat"])):
+        np.testing.assert_array_equal(one(encoder).embedding, one(again).embedding)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_prompts_of_the_text_side_are_left_behind_with_its_tower(tmp_path: Path, form: PromptForm) -> None:
+    encoder = tiny(form=form)
+    encoder.save(tmp_path / "encoder")
+    alone = Encoder.load(tmp_path / "encoder", with_text=False, device="cpu")
+    whole, own = encoder.embed_images([pixels()]), alone.embed_images([pixels()])
+    np.testing.assert_array_equal(whole.embedding, own.embedding)
+    if form.image_length:
+        assert alone.prompts is not None
+        assert alone.prompts.form == dataclasses.replace(form, text_length=0)
+    else:
+        assert alone.prompts is None
+    alone.save(tmp_path / "alone")
+    again = Encoder.load(tmp_path / "alone", device="cpu")
+    np.testing.assert_array_equal(own.embedding, again.embed_images([pixels()]).embedding)
+    assert again.fingerprint() == alone.fingerprint()
+
+
+def test_the_fingerprint_follows_prompts_and_is_the_old_one_without() -> None:
+    encoder, other = tiny(form=PromptForm(3, 2)), tiny(form=PromptForm(3, 2, position=True))
+    seen = {tiny().fingerprint(), encoder.fingerprint(), other.fingerprint()}
+    assert encoder.prompts is not None
+    assert encoder.prompts.image is not None
+    with torch.no_grad():
+        encoder.prompts.image += 1e-3
+    assert len(seen | {encoder.fingerprint()}) == 4
+    described = {"format", "image_tower", "text_tower", "feature", "side", "preprocess"}
+    assert tiny()._description().keys() == described
+    assert not any("prompts" in name for name in tiny().state_dict())
+
+
+def test_a_damaged_description_of_prompts_is_one_line(tmp_path: Path) -> None:
+    tiny(form=PromptForm(3, 2)).save(tmp_path / "encoder")
+    about = json.loads((tmp_path / "encoder" / "encoder.json").read_text())
+    for wrong in ({"text_length": 3}, "3", about["prompts"] | {"depth": 9}, about["prompts"] | {"image_length": 3}):
+        (tmp_path / "encoder" / "encoder.json").write_text(json.dumps(about | {"prompts": wrong}))
+        with pytest.raises(CheckpointError, match="not a whole encoder description"):
+            Encoder.load(tmp_path / "encoder", device="cpu")
+
+
+def test_reading_needs_a_text_tower() -> None:
+    with pytest.raises(ConfigError, match=r"\(tiny\) has no text tower"):
+        tiny(text=None).read(torch.zeros(1, 77, dtype=torch.int64))
+
+
+def test_a_resnet_takes_prompts_for_texts_alone() -> None:
+    with pytest.raises(ConfigError, match="a ResNet has none"):
+        tiny(image=RESNET, form=PromptForm(3, 2))
+    encoder = tiny(image=RESNET, form=PromptForm(3, 0, position=True))
+    assert encoder.embed_images([pixels()]).embedding.shape == (1, 32)
+    assert not np.array_equal(encoder.embed_texts(["a"]).embedding, tiny(image=RESNET).embed_texts(["a"]).embedding)
 
 
 def test_text_can_be_left_behind(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from resight.clip.image import ResNetConfig, resize_positions
 from resight.clip.model import Clip, ClipConfig
+from resight.clip.prompts import PromptForm, SharedPrompts
 from resight.data.transforms import Preprocess
 from resight.encoder import Card, Encoder, Side
 from resight.engine import Engine
@@ -122,6 +123,17 @@ def test_towers_of_a_trained_encoder_are_taken_and_its_positions_resized(tmp_pat
     )
     assert all(parameter.requires_grad for parameter in new.clip.parameters())
     assert new(torch.zeros(1, 3, 96, 64))[0].shape == (1, 128)
+
+
+def test_prompts_of_a_trained_encoder_are_left_out_and_the_card_says_so(tmp_path: Path) -> None:
+    old = opened(feature="projected", with_text=True)
+    old.prompts = SharedPrompts(PromptForm(2, 2), old.clip.config, seed=0)
+    old.save(tmp_path / "old")
+    for with_text in (False, True):
+        new = opened(str(tmp_path / "old"), with_text=with_text)
+        assert new.prompts is None
+        assert new.card.notes[-1] == "The prompts of the encoder that it started from were left out."
+        assert torch.equal(new.clip.image.conv1.weight, old.clip.image.conv1.weight)
 
 
 def test_a_trained_resnet_gets_its_resolution_back(tmp_path: Path) -> None:

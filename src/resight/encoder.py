@@ -22,7 +22,8 @@ from torch.nn import functional
 from resight.clip import weights
 from resight.clip.image import ResNetConfig, Taps, ViTConfig
 from resight.clip.model import Clip, ClipConfig
-from resight.clip.text import TextConfig, cut_to_longest
+from resight.clip.prompts import PromptForm, SharedPrompts
+from resight.clip.text import TextConfig, TextTransformer, cut_to_longest
 from resight.clip.tokenizer import tokenize
 from resight.data.images import open_image, to_rgb
 from resight.data.transforms import Preprocess
@@ -91,8 +92,11 @@ class Side:
 class Encoder(nn.Module):
     """Pictures and texts → L2-normalised vectors.
 
-    `embed_images` and `embed_texts` take what a user has; `encode` takes one prepared batch.
+    `embed_images` and `embed_texts` take what a user has; `encode` takes one prepared batch. prompts: rows that both
+    towers see beside what they are given (arXiv 2401.02173), or None.
     """
+
+    prompts: SharedPrompts | None
 
     def __init__(
         self,
@@ -102,6 +106,7 @@ class Encoder(nn.Module):
         *,
         feature: Feature = "projected",
         side: Side | None = None,
+        prompts: SharedPrompts | None = None,
     ) -> None:
         super().__init__()
         if feature not in get_args(Feature):
@@ -111,6 +116,7 @@ class Encoder(nn.Module):
         self.card = card
         self.feature: Feature = feature
         self.side = side
+        self.prompts = prompts
         self._fingerprinted: tuple[tuple[object, ...], str] | None = None
         _, last, projected = clip.config.image.tap_widths
         if feature != "projected":
@@ -153,8 +159,28 @@ class Encoder(nn.Module):
         side = None
         if self.side is not None and side_weights is not None:
             side = self.side.coefficient * (side_weights @ self.side_table)
-        taps: Taps = self.clip.image(images, side=side)
+        prompts = None if self.prompts is None else self.prompts.for_image(self.clip.image)
+        taps: Taps = self.clip.image(images, side=side, prompts=prompts)
         return taps
+
+    def read(self, token_ids: Tensor) -> Tensor:
+        """Text features [B, O], comparable with projected ones of pictures, not normalised.
+
+        token_ids: int64 [B, L], as `tokenize` gives them, also when `cut_to_longest` has shortened them. Raises
+        ConfigError when the encoder has no text tower.
+        """
+        tower = self._text_tower()
+        prompts = None if self.prompts is None else self.prompts.for_text(tower)
+        features: Tensor = tower(token_ids, prompts=prompts)
+        return features
+
+    def _text_tower(self) -> TextTransformer:
+        if self.clip.text is None:
+            raise ConfigError(
+                f"This encoder ({self.card.source}) has no text tower, so it cannot be asked in words. "
+                "Use one that kept its text tower (a CLIP, or one trained without --without-text)."
+            )
+        return self.clip.text
 
     @torch.inference_mode()
     def encode(
@@ -233,18 +259,14 @@ class Encoder(nn.Module):
         """
         if isinstance(texts, str):
             raise ValueError("embed_texts takes a list of texts: write embed_texts([text]).")
-        if self.clip.text is None:
-            raise ConfigError(
-                f"This encoder ({self.card.source}) has no text tower, so it cannot be asked in words. "
-                "Use one that kept its text tower (a CLIP, or one trained without --without-text)."
-            )
+        config = self._text_tower().config
         vectors: list[NDArray[np.float32]] = []
         for start in range(0, len(texts), batch_size):
-            tokens = tokenize(texts[start : start + batch_size], context_length=self.clip.text.config.context_length)
+            tokens = tokenize(texts[start : start + batch_size], context_length=config.context_length)
             with autocast(self.device, precision):
-                features = self.clip.text(cut_to_longest(tokens).to(self.device))
+                features = self.read(cut_to_longest(tokens).to(self.device))
             vectors.append(functional.normalize(features.float()).cpu().numpy())
-        stacked = _stack(vectors, self.clip.text.config.output)
+        stacked = _stack(vectors, config.output)
         nothing = (None,) * len(texts)
         return Embeddings(stacked, stacked, ("",) * len(texts), nothing, nothing, tuple(texts), self.fingerprint())
 
@@ -276,7 +298,9 @@ class Encoder(nn.Module):
     def _description(self) -> dict[str, Any]:
         """What must be known, besides the tensors, to compute the same vectors."""
         image, text = self.clip.config.image, self.clip.config.text
-        return {
+        # said of prompts that there are alone, so that encoders without them keep the fingerprint they had
+        prompts = {} if self.prompts is None else {"prompts": dataclasses.asdict(self.prompts.form)}
+        about: dict[str, Any] = {
             "format": FORMAT,
             "image_tower": {"kind": "vit" if isinstance(image, ViTConfig) else "resnet", **dataclasses.asdict(image)},
             "text_tower": None if text is None else dataclasses.asdict(text),
@@ -284,6 +308,7 @@ class Encoder(nn.Module):
             "side": None if self.side is None else dataclasses.asdict(self.side),
             "preprocess": dataclasses.asdict(self.preprocess),
         }
+        return about | prompts
 
     def save(self, folder: str | Path) -> None:
         """Writes `model.safetensors` and `encoder.json`, in place of an encoder that the folder may hold.
@@ -418,11 +443,14 @@ def _open_folder(folder: Path, *, with_text: bool) -> Encoder:
         )
         card = Card(**about["card"] | {"notes": tuple(about["card"]["notes"])})
         preprocess = Preprocess.from_dict(about["preprocess"])
+        config = ClipConfig(image, text)
+        prompts = _prompts(about.get("prompts"), config, with_text=with_text)
         with torch.device("meta"):  # shapes alone: nothing is drawn, and no memory is taken twice
-            encoder = Encoder(Clip(ClipConfig(image, text)), preprocess, card, feature=about["feature"], side=side)
+            encoder = Encoder(Clip(config), preprocess, card, feature=about["feature"], side=side, prompts=prompts)
         state = safetensors.torch.load_file(folder / "model.safetensors")
         if not with_text:
-            state = {n: tensor for n, tensor in state.items() if not n.startswith(("clip.text.", "clip.logit_scale"))}
+            of_texts = ("clip.text.", "clip.logit_scale", "prompts.text")
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(of_texts)}
         encoder.load_state_dict(state, assign=True)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be read ({error}). {remedy}") from error
@@ -432,6 +460,16 @@ def _open_folder(folder: Path, *, with_text: bool) -> Encoder:
             f"{folder / 'encoder.json'}: is not a whole encoder description ({found}). {remedy}"
         ) from error
     return encoder
+
+
+def _prompts(about: dict[str, Any] | None, config: ClipConfig, *, with_text: bool) -> SharedPrompts | None:
+    """Prompts of the described form; None when none are described, or all are left behind with the text tower."""
+    form = None if about is None else PromptForm(**about)
+    if form is not None and not with_text:
+        form = dataclasses.replace(form, text_length=0)
+    if form is None or not (form.text_length or form.image_length):
+        return None
+    return SharedPrompts(form, config, seed=0)
 
 
 def _from_clip(loaded: weights.Loaded) -> Encoder:

@@ -82,6 +82,8 @@ def open_start(
     notes = (f"Trained by resight train {recipe}.", *(f"Of its first weights: {note}" for note in opened.card.notes))
     if is_folder and (opened.feature != "projected" or opened.side is not None):
         notes += ("The necks and side vectors of the encoder that it started from were replaced by fresh ones.",)
+    if opened.prompts is not None:
+        notes += ("The prompts of the encoder that it started from were left out.",)
     card = Card(opened.card.source, opened.card.licence, train.fingerprint, notes)
     encoder = Encoder(clip, _preprocess(opened.preprocess, clip, start), card, feature=feature, side=side)
     if side is not None:

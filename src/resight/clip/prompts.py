@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer
+from resight.clip.model import ClipConfig
 from resight.clip.text import TextTransformer
+from resight.errors import ConfigError
 
 STD = 0.02
 """Spread of the first values: CLIP-ReID, CoOp and MaPLe all draw from N(0, 0.02²)."""
@@ -46,20 +50,82 @@ class IdentityPrompts(nn.Module):
         return text.encode(words, end)
 
 
-class SharedPrompts(nn.Module):
-    """Learned rows for both towers: pass `text` and `image` to them as their prompts.
+@dataclass(frozen=True, slots=True)
+class PromptForm:
+    """What shared prompts look like.
 
-    text [D, P, W], image [D, P', W']: depth D, of which level 0 enters the sequence and each further one replaces the
-    rows before its block. A length of 0 leaves a side as it was. Li et al. 2024, arXiv 2401.02173.
+    text_length, image_length: learned rows of each side; 0 leaves it as it was. depth: blocks whose input has rows of
+    its own, from 1. position: the first level gets the tower's position embeddings, on the text side those of places 1
+    to text_length, on the image side those of the first image_length patches.
     """
 
-    def __init__(
-        self, *, text_length: int, text_width: int, image_length: int, image_width: int, depth: int, seed: int
-    ) -> None:
+    text_length: int
+    image_length: int
+    depth: int = 1
+    position: bool = False
+
+
+class SharedPrompts(nn.Module):
+    """Learned rows for both towers, which `Encoder` passes to them.
+
+    text [D, P, W], image [D, P', W']: depth D, of which level 0 enters the sequence and each further one replaces the
+    rows before its block; None for a side without. Li et al. 2024, arXiv 2401.02173.
+    """
+
+    text: nn.Parameter | None
+    image: nn.Parameter | None
+
+    def __init__(self, form: PromptForm, config: ClipConfig, *, seed: int) -> None:
+        """Rows from N(0, 0.02²). Raises ConfigError when the towers cannot take prompts of this form."""
         super().__init__()
+        _check(form, config)
+        self.form = form
         generator = torch.Generator().manual_seed(seed)
-        self.text = _draw((depth, text_length, text_width), generator)
-        self.image = _draw((depth, image_length, image_width), generator)
+        text_width = 0 if config.text is None else config.text.width
+        for name, length, width in (
+            ("text", form.text_length, text_width),
+            ("image", form.image_length, config.image.width),
+        ):
+            rows = _draw((form.depth, length, width), generator) if length else None
+            self.register_parameter(name, rows)
+
+    def for_text(self, tower: TextTransformer) -> Tensor | None:
+        """What the text tower takes as its prompts, [D, P, W]."""
+        return _placed(self.text, tower.positional_embedding) if self.form.position else self.text
+
+    def for_image(self, tower: VisionTransformer | ModifiedResNet) -> Tensor | None:
+        """What the image tower takes as its prompts, [D, P', W']."""
+        if isinstance(tower, ModifiedResNet) or not self.form.position:
+            return self.image
+        return _placed(self.image, tower.positional_embedding)
+
+
+def _placed(rows: Tensor | None, positions: Tensor) -> Tensor | None:
+    """Rows [D, P, W], with the positions 1 to P of a tower added to the first level."""
+    if rows is None:
+        return None
+    return torch.cat([rows[:1] + positions[1 : 1 + rows.shape[1]], rows[1:]])
+
+
+def _check(form: PromptForm, config: ClipConfig) -> None:
+    if form.image_length and isinstance(config.image, ResNetConfig):
+        raise ConfigError("Image prompts are rows of a vision transformer's sequence; a ResNet has none. Choose 0.")
+    if form.text_length and config.text is None:
+        raise ConfigError("Text prompts need a text tower, and this CLIP has none. Choose 0.")
+    depths, places = [], []
+    if config.text is not None and form.text_length:
+        depths.append(config.text.depth)
+        places.append(("text", form.text_length, config.text.context_length - 1))
+    if not isinstance(config.image, ResNetConfig) and form.image_length:
+        depths.append(config.image.depth)
+        places.append(("image", form.image_length, config.image.grid[0] * config.image.grid[1]))
+    if depths and not 1 <= form.depth <= min(depths):
+        raise ConfigError(f"Prompts of depth {form.depth}: from 1 to {min(depths)}, the blocks of the tower.")
+    for side, length, there in places:
+        if form.position and length > there:
+            raise ConfigError(
+                f"{length} {side} prompts with positions: the tower has {there}. Choose at most {there}, or none."
+            )
 
 
 def _draw(shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:
