@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def python_of(name: str) -> str:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
-    return str(code)
+    """Every block of a page, one after the other."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL))
 
 
 def test_the_readme_runs(
@@ -41,5 +41,8 @@ def test_the_interface_page_runs(coloured_people: Path, capsys: pytest.CaptureFi
         return embed(encoder, records)
 
     code = "import resight\n" + python_of("docs/api.md")
-    exec(code, {"path": coloured_people, "embeddings_of": embeddings_of})
-    assert "my model" in capsys.readouterr().out
+    paths = sorted(str(path) for path in coloured_people.parent.glob("*/*.png"))
+    exec(code, {"path": coloured_people, "embeddings_of": embeddings_of, "encoder": encoder, "paths": paths})
+    shown = capsys.readouterr().out
+    assert "my model" in shown
+    assert len(set(shown.split()) & set(paths)) == 10

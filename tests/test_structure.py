@@ -46,6 +46,7 @@ LAYERS = {
     "trainset": 3,
     "training": 4,
     "embed": 4,
+    "queries": 4,
     "evaluate": 5,
     "pictures": 5,
     "starting": 5,
@@ -71,10 +72,12 @@ PUBLIC = [
     "DataError",
     "Embeddings",
     "Encoder",
+    "Query",
     "Record",
     "ResightError",
     "Splits",
     "read_data",
+    "text_query",
 ]
 
 

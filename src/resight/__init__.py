@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from resight.data.index import read as read_data
     from resight.encoder import Encoder
     from resight.errors import CheckpointError, ConfigError, DataError, ResightError
+    from resight.queries import Query, text_query
     from resight.types import Embeddings, Record, Splits
 
 __version__ = "0.1.0.dev0"
@@ -22,10 +23,12 @@ _HOME = {
     "DataError": "resight.errors",
     "Embeddings": "resight.types",
     "Encoder": "resight.encoder",
+    "Query": "resight.queries",
     "Record": "resight.types",
     "ResightError": "resight.errors",
     "Splits": "resight.types",
     "read_data": "resight.data.index",
+    "text_query": "resight.queries",
 }
 
 __all__ = [
@@ -34,10 +37,12 @@ __all__ = [
     "DataError",
     "Embeddings",
     "Encoder",
+    "Query",
     "Record",
     "ResightError",
     "Splits",
     "read_data",
+    "text_query",
 ]
 
 
