@@ -80,28 +80,100 @@ class Descent:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class TextDescent:
+    """How both towers' parameters change when they learn from captions; the defaults are IRRA's, arXiv 2303.12501."""
+
+    epochs: int = 60
+    """Passes over the training captions (IRRA's code: 60)."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam with coupled decay and betas 0.9, 0.999 (IRRA's code), or AdamW with decoupled decay and betas 0.9, 0.98,
+    as CLIP was trained from nothing."""
+    rate: float = 1e-5
+    """Highest learning rate (IRRA's code: 1e-5; small towers, and from nothing: about 1e-3)."""
+    weight_decay: float = 4e-5
+    """On every parameter but the biases (IRRA's code: 4e-5)."""
+    epsilon: float = 1e-3
+    """Added to the root of Adam's second moment (IRRA's code: 1e-3, at which gradients far below it move a parameter by
+    their size; PyTorch's own: 1e-8; CLIP from nothing: 1e-6)."""
+    bias_rate_factor: float = 2.0
+    """Times the rate for parameters with "bias" in their name (IRRA's code: 2)."""
+    fresh_rate_factor: float = 5.0
+    """Times the rate for what starts from nothing: classifiers, cross-attention and masked words (IRRA's code: 5)."""
+    warmup_epochs: int = 5
+    """Epochs in which the rate rises; it then falls to 0 along half a cosine (IRRA's code: 5)."""
+    warmup_factor: float = 0.1
+    """Part of the rate that it rises from (IRRA's code: 0.1)."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"--epochs {self.epochs}: at least 1.")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ConfigError(
+                f"--warmup-epochs {self.warmup_epochs}: 0 or more, and fewer than the {self.epochs} epochs."
+            )
+        for name in ("rate", "weight_decay", "bias_rate_factor", "fresh_rate_factor", "warmup_factor"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more.")
+        if not 0 < self.epsilon < math.inf:
+            raise ConfigError(f"--epsilon {self.epsilon}: more than 0.")
+
+    def groups(self, named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
+        """Parameters by factor and decay, of which a later rule of IRRA's code overrules the earlier ones.
+
+        "cross" in a name: fresh. "bias": the biases' factor, and no decay. "classifier" or "mlm_head": fresh, with the
+        decay as it was. Frozen parameters are left out. Raises ValueError when all are.
+        """
+        members: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in named:
+            if parameter.requires_grad:
+                members.setdefault(self._rule(name), []).append(parameter)
+        if not members:
+            raise ValueError("every parameter is frozen; there is nothing to train")
+        return [
+            {"params": parameters, "rate_factor": factor, "weight_decay": decay}
+            for (factor, decay), parameters in members.items()
+        ]
+
+    def _rule(self, name: str) -> tuple[float, float]:
+        """The factor on the rate, and the decay."""
+        decay = 0.0 if "bias" in name else self.weight_decay
+        if "classifier" in name or "mlm_head" in name:
+            return self.fresh_rate_factor, decay
+        if "bias" in name:
+            return self.bias_rate_factor, decay
+        return (self.fresh_rate_factor if "cross" in name else 1.0), decay
+
+    def optimizer_of(self, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        """The optimizer of these parameters, in the groups that `groups` makes."""
+        groups = self.groups(named)
+        if self.optimizer == "adam":
+            return torch.optim.Adam(groups, lr=self.rate, eps=self.epsilon, fused=True)
+        return torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.98), eps=self.epsilon, fused=True)
+
+    def rate_in(self, epoch: int) -> float:
+        """The rate in an epoch, which counts from 1."""
+        return warmup_then_cosine(
+            epoch, epochs=self.epochs, rate=self.rate, warmup=self.warmup_epochs, factor=self.warmup_factor
+        )
+
+
 def parameter_groups(
-    named: Iterable[tuple[str, nn.Parameter]],
-    *,
-    weight_decay: float,
-    bias_weight_decay: float | None = None,
-    bias_rate_factor: float = 1.0,
+    named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float, bias_rate_factor: float = 1.0
 ) -> list[dict[str, Any]]:
     """Two groups for an optimizer: all parameters but the biases, and those with "bias" in their name.
 
     Each holds params, weight_decay, and rate_factor for `set_rates`; frozen parameters are left out. CLIP-ReID's code
-    makes a group of every tensor, which is the same arithmetic. bias_weight_decay None: as the others.
-    Raises ValueError when every parameter is frozen.
+    makes a group of every tensor, which is the same arithmetic. Raises ValueError when every parameter is frozen.
     """
     trained = [(name, parameter) for name, parameter in named if parameter.requires_grad]
     if not trained:
         raise ValueError("every parameter is frozen; there is nothing to train")
     others = [parameter for name, parameter in trained if "bias" not in name]
     biases = [parameter for name, parameter in trained if "bias" in name]
-    bias_weight_decay = weight_decay if bias_weight_decay is None else bias_weight_decay
     return [
         {"params": others, "weight_decay": weight_decay, "rate_factor": 1.0},
-        {"params": biases, "weight_decay": bias_weight_decay, "rate_factor": bias_rate_factor},
+        {"params": biases, "weight_decay": weight_decay, "rate_factor": bias_rate_factor},
     ]
 
 
