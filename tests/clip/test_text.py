@@ -38,8 +38,14 @@ def test_the_end_token_alone_equals_its_row_of_all_tokens(changes: dict[str, obj
     visible = torch.ones(12, 12, dtype=torch.bool).tril()
     for block in text.transformer.resblocks:
         x = block(x, visible=visible)
-    expected = (text.ln_final(x) @ text.text_projection)[torch.arange(3), torch.tensor([4, 1, 8])]
-    same(text(IDS), expected)
+    tokens = text.ln_final(x) @ text.text_projection
+    same(text.tokens(IDS), tokens)
+    same(text(IDS), tokens[torch.arange(3), torch.tensor([4, 1, 8])])
+
+
+def test_tokens_of_a_shorter_row_are_the_first_of_it() -> None:
+    text = tower()
+    same(text.tokens(IDS[:, :7]), text.tokens(IDS)[:, :7])
 
 
 def test_cut_to_the_longest_text_gives_the_same_features() -> None:

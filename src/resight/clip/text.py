@@ -49,6 +49,15 @@ class TextTransformer(nn.Module):
         """Features [B, O] of texts; prompts as in `encode`."""
         return self.encode(self.embed(token_ids), token_ids.argmax(1), prompts=prompts)
 
+    def tokens(self, token_ids: Tensor) -> Tensor:
+        """Every token, padding too, normed and projected: [B, L, O]; each sees itself and those before it."""
+        x = self.embed(token_ids) + self.positional_embedding[: token_ids.shape[1]]
+        places = torch.arange(x.shape[1], device=x.device)
+        visible = places <= places[:, None]
+        stream = self.transformer.before_last(x, visible=visible)
+        tokens: Tensor = self.ln_final(self.transformer.last(stream, visible=visible))
+        return tokens @ self.text_projection
+
     def embed(self, token_ids: Tensor) -> Tensor:
         """Token embeddings [..., W], without positions."""
         embedded: Tensor = self.token_embedding(token_ids)
