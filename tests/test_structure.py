@@ -51,6 +51,7 @@ LAYERS = {
     "pictures": 5,
     "starting": 5,
     "learned_words": 5,
+    "shared_prompts": 5,
     "report": 6,
     "page": 6,
     "partition": 3,

@@ -284,15 +284,10 @@ class Encoder(nn.Module):
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name these weights and this preprocessing; galleries and caches are tied to it."""
         description = json.dumps(self._description(), sort_keys=True)
-        state = sorted(self.state_dict().items())
         # a tensor's version counts every change in place, so the hundreds of megabytes are read when something changed
-        seen = description, *((tensor.data_ptr(), _version(tensor)) for _, tensor in state)
+        seen = description, *((tensor.data_ptr(), _version(tensor)) for tensor in self.state_dict().values())
         if self._fingerprinted is None or self._fingerprinted[0] != seen:
-            digest = hashlib.blake2b(description.encode(), digest_size=8)
-            for name, tensor in state:
-                digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-            self._fingerprinted = seen, digest.hexdigest()
+            self._fingerprinted = seen, fingerprint_of(self, description)
         return self._fingerprinted[1]
 
     def _description(self) -> dict[str, Any]:
@@ -384,6 +379,15 @@ class Encoder(nn.Module):
                 )
             )
         return encoder.eval().to(choose_device(device))
+
+
+def fingerprint_of(module: nn.Module, about: str = "") -> str:
+    """16 hexadecimal digits that name a module's parameters and buffers, and what is said about it."""
+    digest = hashlib.blake2b(about.encode(), digest_size=8)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _neck(width: int) -> nn.BatchNorm1d:
