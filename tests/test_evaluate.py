@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from resight.embed import EmbedConfig
 from resight.encoder import Encoder
 from resight.errors import ConfigError, DataError
 from resight.evaluate import RANKS, Report, Rerank, Rules, compare, evaluate, sides
-from resight.metrics import Labels, confidence_intervals, rank, summary, vehicleid_draws
+from resight.metrics import Labels, Ties, confidence_intervals, rank, summary, vehicleid_draws
 from resight.neighbours import similarity_blocks
 from resight.rerank import reranked_blocks
 from resight.types import Embeddings, Protocol, Record, Splits
@@ -144,6 +145,118 @@ def test_text_is_compared_both_ways() -> None:
     assert back.scores["mAP"] == 1.0
 
 
+def with_words(*cameras: str | None) -> tuple[tuple[Record, ...], Embeddings, Embeddings]:
+    """Two pictures of p and two of q, each with a caption, taken by these cameras; words and pictures all tell."""
+    records = tuple(
+        record(k, identity, camera, (f"{identity} {k}",))
+        for k, (identity, camera) in enumerate(zip("ppqq", cameras, strict=True))
+    )
+    vectors: list[list[float]] = [[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]]
+    captions = [record.captions[0] for record in records]
+    return records, embeddings(vectors, list(records)), embeddings(vectors, list(records), captions)
+
+
+@pytest.mark.parametrize(
+    ("cameras", "rule"),
+    [
+        ((None, None, None, None), "any-camera"),
+        (("a", "a", "a", "b"), "cross-camera"),  # only q can be answered, and that is enough
+        (("a", "a", "b", "b"), "any-camera"),
+    ],
+)
+def test_a_text_set_compares_pictures_too(cameras: tuple[str | None, ...], rule: str) -> None:
+    records, pictures, texts = with_words(*cameras)
+    data = splits(protocol="text", query=records, gallery=records)
+    report = compare(data, pictures, records, texts, rules=Rules(), source="x")
+    assert [task.name for task in report.tasks] == ["text → image", "image → text", "image → image"]
+    task = report.tasks[2]
+    assert task.protocol == rule
+    assert (task.n_queries, task.n_valid, task.n_gallery) == (4, 2 if rule == "cross-camera" else 4, 4)
+    assert task.scores["R1"] == 1.0
+    assert report.notes == (f"Pictures are compared with pictures too, by the rule {rule}.",)
+    assert report.rules.protocol == "text"
+    asked = compare(data, pictures, records, texts, rules=Rules(protocol="text"), source="x")
+    assert asked.tasks == report.tasks[:2]
+    assert asked.notes == ()
+    more = compare(data, pictures, records, texts, rules=Rules(rerank=Rerank(2, 1)), source="x")
+    assert [task.reranked is None for task in more.tasks] == [True, True, False]
+
+
+def test_a_text_set_of_one_picture_an_identity_compares_none() -> None:
+    records, pictures, texts = with_words("a", "b", "a", "b")
+    few = (records[0], records[2])
+    data = splits(protocol="text", query=few, gallery=few)
+    rows = [0, 2]
+    chosen = dataclasses.replace(
+        texts,
+        embedding=texts.embedding[rows],
+        identities=("p", "q"),
+        captions=("p 0", "q 2"),
+    )
+    report = compare(data, pictures, records, chosen, rules=Rules(), source="x")
+    assert [task.name for task in report.tasks] == ["text → image", "image → text"]
+    assert report.notes == ()
+    with pytest.raises(ConfigError, match="Leave out --rerank"):
+        compare(data, pictures, records, chosen, rules=Rules(rerank=Rerank()), source="x")
+
+
+def test_camera_pairs_of_a_text_set() -> None:
+    records, pictures, texts = with_words("a", "b", "a", "b")
+    data = splits(protocol="text", query=records, gallery=records)
+    report = compare(data, pictures, records, texts, rules=Rules(camera_pairs=True), source="x")
+    assert [(pair.query_camera, pair.gallery_camera) for pair in report.tasks[2].camera_pairs] == [
+        ("a", "b"),
+        ("b", "a"),
+    ]
+
+
+def test_both_directions_of_words_against_a_plain_count() -> None:
+    """R@k, AP and INP from their definitions, over 300 captions and 200 pictures of repeated identities."""
+    generator = np.random.default_rng(5)
+    identities = generator.integers(0, 60, 200)
+    shown = [record(k, str(identity)) for k, identity in enumerate(identities)]
+    written = generator.integers(0, 200, 300)  # the picture that each caption was written for
+    vectors = generator.normal(size=(200, 6))
+    words = vectors[written] + generator.normal(size=(300, 6))
+    records = tuple(
+        dataclasses.replace(one, captions=tuple(f"caption {row}" for row in np.flatnonzero(written == k)))
+        for k, one in enumerate(shown)
+    )
+    pictures = embeddings(vectors.tolist(), list(records))
+    texts = embeddings(words.tolist(), [records[k] for k in written], [f"caption {row}" for row in range(300)])
+    data = splits(protocol="text", query=records, gallery=records)
+    forward, back, _ = compare(data, pictures, records, texts, rules=Rules(), source="x").tasks
+    similarities = texts.embedding @ pictures.embedding.T
+    for task, matrix, asked, answers in (
+        (forward, similarities, identities[written], identities),
+        (back, similarities.T, identities, identities[written]),
+    ):
+        expected: dict[str, list[float]] = {name: [] for name in task.scores}
+        for row, identity in zip(matrix, asked, strict=True):
+            places = [
+                k
+                for k, column in enumerate(sorted(range(len(row)), key=lambda c: -row[c]), 1)
+                if answers[column] == identity
+            ]
+            if not places:
+                continue
+            expected["mAP"].append(sum(n / place for n, place in enumerate(places, 1)) / len(places))
+            expected["mINP"].append(len(places) / places[-1])
+            for k in RANKS:
+                expected[f"R{k}"].append(float(places[0] <= k))
+        assert task.n_valid == len(expected["mAP"])
+        assert task.scores == pytest.approx({name: np.mean(values) for name, values in expected.items()}, abs=1e-9)
+
+
+def test_captions_that_were_cut_are_counted(coloured_people: Path) -> None:
+    encoder = Encoder.load("random:64x2/8", size=(32, 16), device="cpu")
+    data = read(coloured_people)
+    assert not any("were cut" in note for note in evaluate(encoder, data).notes)
+    long = dataclasses.replace(data.query[0], captions=("word " * 75, "word " * 76))  # 77 tokens are read
+    report = evaluate(encoder, dataclasses.replace(data, query=(long, *data.query[1:])))
+    assert report.notes[-1] == "1 of 9 captions (11.1%) are longer than 77 tokens and were cut."
+
+
 def test_text_protocol_without_text_says_what_is_missing() -> None:
     records = (record(0, "p"), record(1, "p"))
     made = dataclasses.replace(embeddings([[1, 0], [1, 0]], list(records)), aligned=None)
@@ -272,6 +385,39 @@ def test_ties_follow_the_rule() -> None:
         for ties in ("stable", "optimistic", "pessimistic")
     }
     assert found == {"stable": 0.0, "optimistic": 1.0, "pessimistic": 0.0}
+
+
+@pytest.mark.parametrize("protocol", ["any-camera", "vehicleid"])
+def test_a_report_tells_what_ties_could_change(protocol: Protocol) -> None:
+    """Whatever the rule: pictures p p q q, r r, of which the q are alike to all and the others to their own."""
+    records = tuple(record(k, identity) for k, identity in enumerate("ppqqrr"))
+    made = embeddings([[1, 0, 0], [1, 0, 0], [1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]], list(records))
+    data = splits(protocol=protocol, unassigned=records)
+    for rule in get_args(Ties):
+        (task,) = compare(data, made, records, None, rules=Rules(ties=rule), source="x").tasks
+        assert list(task.at_ties) == ["pessimistic", "optimistic"]
+        low, high = task.at_ties["pessimistic"], task.at_ties["optimistic"]
+        assert (low["R1"], high["R1"]) == (pytest.approx(1 / 3), 1.0)
+        last = 2 if protocol == "vehicleid" else 3  # the place of a q or r behind the others of its four
+        assert (low["mAP"], high["mAP"]) == (pytest.approx((1 + 2 / last) / 3), 1.0)
+        if rule != "stable":
+            assert task.at_ties[rule] == {name: task.scores[name] for name in ("mAP", "R1")}
+
+
+def test_an_encoder_that_gives_every_picture_the_same_vector(coloured_people: Path) -> None:
+    """It looks well by the rule that favours the positives; the report gives it away."""
+    encoder = Encoder.load("random:64x2/8", size=(32, 16), device="cpu")
+    for projection in (encoder.clip.image.proj, encoder.clip.text.text_projection):  # type: ignore[union-attr]
+        torch.nn.init.zeros_(projection)  # type: ignore[arg-type]
+    bias = torch.ones(encoder.dimension)
+    encoder.clip.image.register_forward_hook(lambda _, __, taps: taps._replace(projected=taps.projected + bias))
+    encoder.clip.text.register_forward_hook(lambda _, __, feature: feature + bias)  # type: ignore[union-attr]
+    report = evaluate(encoder, read(coloured_people), rules=Rules(ties="optimistic"))
+    assert [task.name for task in report.tasks] == ["image → image", "text → image", "image → text"]
+    for task in report.tasks:
+        assert task.scores["mAP"] == task.at_ties["optimistic"]["mAP"] == 1
+        assert task.at_ties["pessimistic"]["R1"] == 0
+        assert task.at_ties["pessimistic"]["mAP"] < 0.3
 
 
 def test_the_precision_reaches_pictures_and_words(coloured_people: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from resight.metrics import (
     confidence_intervals,
     rank,
     rank_by_camera,
+    rank_by_ties,
     summary,
     vehicleid_draws,
 )
@@ -90,6 +91,7 @@ def test_equals_the_definition(n_query: int, n_gallery: int, levels: int, cross_
     for cut in (n_query, 4, 1):  # any cut into blocks gives the same
         blocks = [similarities[start : start + cut] for start in range(0, n_query, cut)]
         assert_ranking(rank(blocks, query, gallery, cross_camera=cross_camera, ties=ties), expected)
+        assert_ranking(rank_by_ties(blocks, query, gallery, cross_camera=cross_camera)[ties], expected)
 
 
 @pytest.mark.parametrize("cross_camera", [True, False])

@@ -8,16 +8,22 @@ import pytest
 from rich.console import Console
 
 from resight.errors import DataError
-from resight.evaluate import CameraPair, Report, Rerank, Rules, Task
+from resight.evaluate import ENDS_OF_TIES, CameraPair, Report, Rerank, Rules, Task
 from resight.report import as_json, show, write_json
 
 SCORES = {"mAP": 0.61239, "R1": 0.8, "R5": 0.9, "R10": 0.95, "R20": 1.0, "mINP": 0.2}
 BETTER = {**SCORES, "mAP": 0.71, "R1": 0.85}
 
 
-def report(*, reranked: dict[str, float] | None = None, pairs: tuple[CameraPair, ...] = ()) -> Report:
+def report(
+    *,
+    reranked: dict[str, float] | None = None,
+    pairs: tuple[CameraPair, ...] = (),
+    first_at_ties: tuple[float, float] = (0.8, 0.8),
+) -> Report:
     intervals = {name: (value - 0.05, min(1.0, value + 0.05)) for name, value in SCORES.items()}
-    task = Task("image → image", "cross-camera", 100, 97, 500, SCORES, intervals, reranked, pairs)
+    ends = {rule: {"mAP": SCORES["mAP"], "R1": first} for rule, first in zip(ENDS_OF_TIES, first_at_ties, strict=True)}
+    task = Task("image → image", "cross-camera", 100, 97, 500, SCORES, intervals, ends, reranked, pairs)
     rules = Rules(protocol="cross-camera", rerank=Rerank(50, 15) if reranked else None)
     return Report(
         "my [encoder]",
@@ -87,6 +93,15 @@ def test_camera_pairs_are_shown_on_request() -> None:
     assert line.replace("│", " ").split() == ["c1", "c2", "61.2", "80.0", "12"]
 
 
+def test_ties_are_told_where_they_change_a_figure() -> None:
+    assert "ties:" not in shown(report(first_at_ties=(0.7999, 0.8001)))
+    (line,) = [line for line in shown(report(first_at_ties=(0.02, 0.97))).splitlines() if line.startswith("ties:")]
+    assert line == (
+        "ties: image → image has mAP 61.2 and R1 2.0 if the negatives win them all, mAP 61.2 and R1 97.0 if the "
+        "positives do"
+    )
+
+
 def test_json_gives_everything_back(tmp_path: Path) -> None:
     what = report(reranked=BETTER, pairs=(CameraPair("c1", "c2", 12, SCORES),))
     write_json(what, tmp_path / "new")
@@ -94,6 +109,7 @@ def test_json_gives_everything_back(tmp_path: Path) -> None:
     assert stored == json.loads(json.dumps(as_json(what)))
     assert stored["tasks"][0]["scores"] == SCORES
     assert stored["tasks"][0]["reranked"] == BETTER
+    assert stored["tasks"][0]["at_ties"]["pessimistic"] == {"mAP": 0.61239, "R1": 0.8}
     assert stored["rules"]["rerank"] == {"k1": 50, "k2": 15, "weight": 0.3}
 
 

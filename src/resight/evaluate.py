@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resight.clip.tokenizer import count_tokens
 from resight.data.check_labels import unanswered
 from resight.data.dataset import fingerprint
 from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions
@@ -22,6 +23,7 @@ from resight.metrics import (
     numbers,
     rank,
     rank_by_camera,
+    rank_by_ties,
     summary,
     vehicleid_draws,
 )
@@ -31,6 +33,7 @@ from resight.types import Embeddings, Protocol, Record, Splits
 
 RANKS = (1, 5, 10, 20)
 N_DRAWS = 10  # VehicleID's protocol
+ENDS_OF_TIES: tuple[Ties, ...] = ("pessimistic", "optimistic")
 
 NOTHING_TO_FIND: dict[Protocol, str] = {
     "cross-camera": (
@@ -99,7 +102,9 @@ class Task:
     """One comparison. scores: mAP, R1, R5, R10, R20 and mINP, shares from 0 to 1, over the valid queries.
 
     intervals: 95 %, by resampling the query identities; of VehicleID over its ten draws. n_valid: queries that the
-    gallery can answer (a mean over the draws for VehicleID). reranked: the same scores after re-ranking, or None.
+    gallery can answer (a mean over the draws for VehicleID). at_ties: mAP and R1 with the negatives first among equally
+    similar pictures, and with the positives first; they differ where vectors are equal. reranked: the scores after
+    re-ranking, or None.
     """
 
     name: TaskName
@@ -109,6 +114,7 @@ class Task:
     n_gallery: int
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    at_ties: dict[Ties, dict[str, float]]
     reranked: dict[str, float] | None = None
     camera_pairs: tuple[CameraPair, ...] = ()
 
@@ -138,6 +144,7 @@ def evaluate(
 ) -> Report:
     """Pictures against pictures; and captions against pictures, both ways, where there are captions and a text tower.
 
+    Captions come first where the data's own protocol is text, and alone where the rules ask for it.
     subset "validation" and "train" use those records as query and gallery at once. Raises DataError when the subset is
     empty, when no query has anything to find (both before anything is embedded), and when a picture cannot be read.
     """
@@ -145,7 +152,19 @@ def evaluate(
     plan = _plan(splits, rules, subset, with_text=encoder.can_read)
     pictures = embed(encoder, plan.records, config, progress=progress)
     captions = embed_captions(encoder, plan.query, precision=config.precision) if plan.words else None
-    return compare(splits, pictures, plan.records, captions, rules=rules, subset=subset, source=encoder.card.source)
+    source = encoder.card.source
+    report = compare(splits, pictures, plan.records, captions, rules=rules, subset=subset, source=source)
+    return replace(report, notes=(*report.notes, *_cut(encoder, () if captions is None else captions.captions)))
+
+
+def _cut(encoder: Encoder, captions: Sequence[str]) -> list[str]:
+    """A line on the captions that the text tower did not read to their end."""
+    length = 0 if encoder.clip.text is None else encoder.clip.text.config.context_length
+    n_cut = sum(count_tokens(caption) > length for caption in captions)
+    if not n_cut:
+        return []
+    share = f"{n_cut / len(captions):.1%}"
+    return [f"{n_cut:,} of {len(captions):,} captions ({share}) are longer than {length} tokens and were cut."]
 
 
 def sides(splits: Splits, subset: Subset = "test") -> tuple[tuple[Record, ...], tuple[Record, ...]]:
@@ -194,16 +213,16 @@ def compare(
     query_rows = np.array([position[record] for record in plan.query])
     gallery_rows = np.array([position[record] for record in plan.gallery])
     tasks = []
-    if plan.protocol != "text":
+    if plan.pictures is not None:
         labels = _labels(pictures.identities, pictures.cameras, pictures.paths)
         vectors = pictures.embedding
         both = _Sides(vectors[query_rows], vectors[gallery_rows], labels.take(query_rows), labels.take(gallery_rows))
         task = (
             _vehicleid(both, rules)
-            if plan.protocol == "vehicleid"
-            else _task("image → image", plan.protocol, both, rules, one_set=plan.query == plan.gallery)
+            if plan.pictures == "vehicleid"
+            else _task("image → image", plan.pictures, both, rules, one_set=plan.query == plan.gallery)
         )
-        tasks.append(replace(task, camera_pairs=_camera_pairs(both, pictures, plan.protocol, rules)))
+        tasks.append(replace(task, camera_pairs=_camera_pairs(both, pictures, plan.pictures, rules)))
     if plan.words:
         assert captions is not None
         assert pictures.aligned is not None
@@ -212,7 +231,8 @@ def compare(
         texts = _Sides(
             captions.embedding, pictures.aligned[gallery_rows], Labels(identities[:n]), Labels(identities[n:])
         )
-        tasks += [_task("text → image", "text", texts, rules), _task("image → text", "text", texts.swapped(), rules)]
+        words = [_task("text → image", "text", texts, rules), _task("image → text", "text", texts.swapped(), rules)]
+        tasks = [*words, *tasks] if plan.protocol == "text" else [*tasks, *words]
     return Report(
         encoder=source,
         fingerprint=pictures.encoder,
@@ -238,11 +258,16 @@ def _check_lengths(pictures: Embeddings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What will be compared, known before anything is embedded. words: whether captions are compared too."""
+    """What will be compared, known before anything is embedded.
+
+    protocol: of the first task. pictures: the rule by which pictures are compared with pictures, None where they are
+    not. words: whether captions are compared with pictures.
+    """
 
     query: tuple[Record, ...]
     gallery: tuple[Record, ...]
     protocol: Protocol
+    pictures: Protocol | None
     words: bool
     notes: tuple[str, ...]
 
@@ -271,13 +296,27 @@ def _plan(splits: Splits, rules: Rules, subset: Subset, *, with_text: bool) -> _
         )
     if not (words if protocol == "text" else _can_be_answered(query, gallery, protocol)):
         raise DataError(NOTHING_TO_FIND[protocol])
+    pictures: Protocol | None = None if protocol == "text" else protocol
+    if protocol == "text" and rules.protocol is None:
+        pictures = _rule_beside_words(query, gallery, no_camera)
+        if pictures is not None:
+            notes.append(f"Pictures are compared with pictures too, by the rule {pictures}.")
     if with_text and captioned and not words:
         notes.append(f"Captions were left out. {NOTHING_TO_FIND['text']}")
-    if rules.camera_pairs and (no_camera or protocol in ("text", "vehicleid")):
+    if rules.camera_pairs and (no_camera or pictures in (None, "vehicleid")):
         raise ConfigError("A table of camera pairs compares pictures of known cameras. Leave out --camera-pairs.")
-    if rules.rerank is not None and protocol == "text":
+    if rules.rerank is not None and pictures is None:
         raise ConfigError("Re-ranking compares pictures with pictures, not with words. Leave out --rerank.")
-    return _Plan(query, gallery, protocol, words, tuple(notes))
+    return _Plan(query, gallery, protocol, pictures, words, tuple(notes))
+
+
+def _rule_beside_words(query: Sequence[Record], gallery: Sequence[Record], no_camera: bool) -> Protocol | None:
+    """How pictures can be compared with pictures where the data's own protocol is text, None where no query can."""
+    possible: list[Protocol] = ["any-camera"] if no_camera else ["cross-camera", "any-camera"]
+    for rule in possible:
+        if _can_be_answered(query, gallery, rule):
+            return rule
+    return None
 
 
 def _can_be_answered(query: Sequence[Record], gallery: Sequence[Record], protocol: Protocol) -> bool:
@@ -317,11 +356,9 @@ def _task(name: TaskName, protocol: Protocol, both: _Sides, rules: Rules, *, one
 
     one_set: the gallery queries itself, each picture for the others.
     """
-
-    def ranked(blocks: Iterable[NDArray[np.float32]]) -> Ranking:
-        return rank(blocks, both.query, both.gallery, cross_camera=protocol == "cross-camera", ties=rules.ties)
-
-    ranking = ranked(both.similarities(rules))
+    cross_camera = protocol == "cross-camera"
+    by_ties = rank_by_ties(both.similarities(rules), both.query, both.gallery, cross_camera=cross_camera)
+    ranking = by_ties[rules.ties]
     reranked = None
     if rules.rerank is not None and name == "image → image":
         k = rules.rerank
@@ -333,7 +370,9 @@ def _task(name: TaskName, protocol: Protocol, both: _Sides, rules: Rules, *, one
             weight=k.weight,
             device=rules.device,
         )
-        reranked = summary(ranked(-block for block in distances), ranks=RANKS)
+        similarities = (-block for block in distances)
+        again = rank(similarities, both.query, both.gallery, cross_camera=cross_camera, ties=rules.ties)
+        reranked = summary(again, ranks=RANKS)
     return Task(
         name=name,
         protocol=protocol,
@@ -342,8 +381,14 @@ def _task(name: TaskName, protocol: Protocol, both: _Sides, rules: Rules, *, one
         n_gallery=len(both.gallery_vectors),
         scores=summary(ranking, ranks=RANKS),
         intervals=confidence_intervals(ranking, both.query.identities, seed=rules.seed, ranks=RANKS),
+        at_ties={rule: _at_ties(by_ties[rule]) for rule in ENDS_OF_TIES},
         reranked=reranked,
     )
+
+
+def _at_ties(ranking: Ranking) -> dict[str, float]:
+    scores = summary(ranking, ranks=(1,))
+    return {name: scores[name] for name in ("mAP", "R1")}
 
 
 def _vehicleid(both: _Sides, rules: Rules) -> Task:
@@ -363,6 +408,7 @@ def _vehicleid(both: _Sides, rules: Rules) -> Task:
         n_valid=round(float(np.mean([draw.n_valid for draw in draws]))),
         scores=_mean([draw.scores for draw in draws]),
         intervals={name: _percentiles([draw.scores[name] for draw in draws]) for name in draws[0].scores},
+        at_ties={rule: _mean([draw.at_ties[rule] for draw in draws]) for rule in ENDS_OF_TIES},
         reranked=_mean(reranked) if reranked else None,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,15 @@ def rank(
     Raises DataError when a similarity is not finite, ValueError when the blocks do not fit the labels.
     """
     everything = {0: np.arange(len(gallery.identities))}
-    return _rank_within(blocks, query, gallery, everything, cross_camera=cross_camera, ties=ties)[0]
+    return _rank_within(blocks, query, gallery, everything, cross_camera=cross_camera, rules=(ties,))[0][ties]
+
+
+def rank_by_ties(
+    blocks: Iterable[NDArray[np.floating[Any]]], query: Labels, gallery: Labels, *, cross_camera: bool
+) -> dict[Ties, Ranking]:
+    """The ranking of every query under each rule for ties, counted once; otherwise as `rank`."""
+    everything = {0: np.arange(len(gallery.identities))}
+    return _rank_within(blocks, query, gallery, everything, cross_camera=cross_camera, rules=get_args(Ties))[0]
 
 
 def rank_by_camera(
@@ -116,7 +124,8 @@ def rank_by_camera(
         raise ValueError("the gallery has no cameras")
     known = np.unique(gallery.cameras[gallery.cameras >= 0])
     columns = {int(camera): np.flatnonzero(gallery.cameras == camera) for camera in known}
-    return _rank_within(blocks, query, gallery, columns, cross_camera=cross_camera, ties=ties)
+    rankings = _rank_within(blocks, query, gallery, columns, cross_camera=cross_camera, rules=(ties,))
+    return {camera: ranking[ties] for camera, ranking in rankings.items()}
 
 
 def _rank_within(
@@ -126,11 +135,11 @@ def _rank_within(
     columns: dict[int, NDArray[np.int64]],
     *,
     cross_camera: bool,
-    ties: Ties,
-) -> dict[int, Ranking]:
-    """One ranking for each named set of gallery columns, in one pass over the blocks."""
+    rules: Sequence[Ties],
+) -> dict[int, dict[Ties, Ranking]]:
+    """One ranking for each named set of gallery columns and each rule for ties, in one pass over the blocks."""
     n_queries, n_gallery = len(query.identities), len(gallery.identities)
-    rankings = {name: _nothing_found(n_queries) for name in columns}
+    rankings = {name: {rule: _nothing_found(n_queries) for rule in rules} for name in columns}
     roles = {name: _Roles(query, gallery.take(rows), cross_camera=cross_camera) for name, rows in columns.items()}
     start = 0
     for block in blocks:
@@ -143,7 +152,8 @@ def _rank_within(
             for q, similarities in enumerate(part, start):
                 positives, left_out = roles[name].of(q)
                 if len(positives):
-                    _enter(rankings[name], q, _ranks(similarities, positives, left_out, ties))
+                    for rule, ranks in _ranks(similarities, positives, left_out, rules).items():
+                        _enter(rankings[name][rule], q, ranks)
         start += len(block)
     if start != n_queries:
         raise ValueError(f"the blocks hold {start} queries, the labels {n_queries}")
@@ -211,9 +221,12 @@ class _Equal:
 
 
 def _ranks(
-    similarities: NDArray[np.floating[Any]], positives: NDArray[np.int64], left_out: NDArray[np.int64], ties: Ties
-) -> NDArray[np.int64]:
-    """Ranks of the positives, ascending, counting from 1, in the gallery without what is left out.
+    similarities: NDArray[np.floating[Any]],
+    positives: NDArray[np.int64],
+    left_out: NDArray[np.int64],
+    rules: Sequence[Ties],
+) -> dict[Ties, NDArray[np.int64]]:
+    """Ranks of the positives by each rule, ascending, counting from 1, in the gallery without what is left out.
 
     similarities [G]; positives ascending, at least one; left_out shares no row with them.
     """
@@ -225,11 +238,13 @@ def _ranks(
     larger, equal = _count_larger_and_equal(similarities[reached] if few else similarities, values)
     no_negatives = np.concatenate([values, similarities[left_out]])
     ahead, tied = (a - b for a, b in zip((larger, equal), _count_larger_and_equal(no_negatives, values), strict=True))
-    if ties == "pessimistic":
-        ahead += tied
-    elif ties == "stable" and tied.any():
-        ahead += _count_tied_before(similarities, positives, left_out, tied)
-    return ahead + np.arange(1, len(ahead) + 1)
+    among_positives = np.arange(1, len(ahead) + 1)
+    if not tied.any():
+        return dict.fromkeys(rules, ahead + among_positives)
+    found: dict[Ties, NDArray[np.int64]] = {"optimistic": ahead, "pessimistic": ahead + tied}
+    if "stable" in rules:
+        found["stable"] = ahead + _count_tied_before(similarities, positives, left_out, tied)
+    return {rule: found[rule] + among_positives for rule in rules}
 
 
 def _count_larger_and_equal(

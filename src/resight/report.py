@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resight.embed import prepare_folder
-from resight.evaluate import RANKS, CameraPair, Report, Task
+from resight.evaluate import ENDS_OF_TIES, RANKS, CameraPair, Report, Task
 
 COLUMNS = ("mAP", *(f"R{rank}" for rank in RANKS), "mINP")
 
@@ -35,8 +35,16 @@ def show(report: Report, console: Console) -> None:
     for task in report.tasks:
         if task.camera_pairs:
             console.print(_pairs_table(task.camera_pairs))
+    for task in report.tasks:
+        low, high = (_mean_and_first(task.at_ties[rule]) for rule in ENDS_OF_TIES)
+        if low != high:
+            _line(console, f"ties: {task.name} has {low} if the negatives win them all, {high} if the positives do")
     for note in report.notes:
         _line(console, f"note: {note}")
+
+
+def _mean_and_first(scores: dict[str, float]) -> str:
+    return f"mAP {_percent(scores['mAP'])} and R1 {_percent(scores['R1'])}"
 
 
 def _line(console: Console, text: str) -> None:

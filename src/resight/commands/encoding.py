@@ -92,7 +92,7 @@ class EvaluateCommand:
     protocol: Protocol | None = None
     """cross-camera: matches from the query's own camera do not count (default where cameras are known). any-camera:
     only the query's own picture does not count. vehicleid: one random gallery picture an identity, mean of ten draws.
-    text: captions against pictures only."""
+    text: captions against pictures only. Data whose own protocol is text gets pictures against pictures too."""
     subset: Literal["test", "validation", "train"] = "test"
     """Records to compare; validation is where settings are chosen."""
     rerank: bool = False
@@ -104,7 +104,8 @@ class EvaluateCommand:
     rerank_weight: float = 0.3
     """Share of the plain distance in the re-ranked one, 0 to 1."""
     ties: Literal["stable", "optimistic", "pessimistic"] = "stable"
-    """Who comes first at equal similarity: the earlier gallery row, the positive, or the negative."""
+    """Who comes first at equal similarity: the earlier gallery row, the positive, or the negative. Where that
+    matters, a line says mAP and R1 by the last two."""
     camera_pairs: bool = False
     """Also report each query camera against each gallery camera."""
     cache: bool = False
