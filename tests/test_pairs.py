@@ -6,15 +6,22 @@ import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from resight.clip.image import ResNetConfig
+from resight.clip.model import Clip, ClipConfig
+from resight.clip.relations import mask_tokens
+from resight.clip.text import TextConfig
 from resight.clip.tokenizer import tokenize
-from resight.encoder import Encoder
+from resight.data.transforms import Preprocess
+from resight.encoder import Card, Encoder
 from resight.engine import Engine, Machine
-from resight.pairs import Pairs, PairTower, SeenPair
+from resight.errors import ConfigError, DataError
+from resight.pairs import MaskedReader, Pairs, PairTower, Sampling, SeenPair
 from resight.pictures import PictureBatch
 from resight.processes import Processes
 from resight.starting import Start, open_start
@@ -102,6 +109,93 @@ def test_a_single_caption_cannot_move() -> None:
     assert Pairs.of(train, 77, noise=1 / 100).records == Pairs.of(train, 77).records
 
 
+def test_random_batches_hold_every_caption_once() -> None:
+    pairs = Pairs.of(data(), 77)
+    plan = Sampling(batch_size=10).plan(pairs, seed=0, epoch=1)
+    assert list(map(len, plan)) == [10, 10, 5]
+    assert sorted(np.concatenate(plan).tolist()) == list(range(25))
+
+
+def test_captions_are_left_out_of_an_epoch() -> None:
+    """Others every time, and of each picture too; one remains."""
+    pairs = Pairs.of(data(40), 77)
+    n = len(pairs.records)
+    epochs = [np.concatenate(Sampling(caption_drop=0.3).plan(pairs, seed=0, epoch=epoch)) for epoch in range(1, 41)]
+    assert all(len(set(rows)) == len(rows) for rows in epochs)
+    assert abs(sum(map(len, epochs)) / (40 * n) - 0.7) < 4 * math.sqrt(0.7 * 0.3 / (40 * n))
+    assert set(np.concatenate(epochs)) == set(range(n))
+    assert sorted(epochs[0]) != sorted(epochs[1])
+    assert [len(rows) for rows in Sampling(caption_drop=1 - 1e-9).plan(pairs, seed=0, epoch=1)] == [1]
+
+
+def test_identity_batches_hold_pairs_of_each_identity_side_by_side() -> None:
+    pairs = Pairs.of(data(), 77)
+    plan = Sampling(sampler="identity", batch_size=11, n_images=3).plan(pairs, seed=0, epoch=1)
+    assert plan
+    for rows in plan:
+        assert len(rows) == 9  # 3 identities of 3, which is what 11 holds
+        labels = pairs.labels[rows].reshape(3, 3)
+        assert (labels == labels[:, :1]).all()
+        assert len(set(labels[:, 0])) == 3
+
+
+def test_distinct_batches_hold_no_identity_twice_and_a_caption_of_each_picture() -> None:
+    pairs = Pairs.of(data(), 77)
+    shown = set()
+    for epoch in range(1, 9):
+        plan = Sampling(sampler="distinct", batch_size=4).plan(pairs, seed=0, epoch=epoch)
+        for rows in plan:
+            assert len(set(pairs.labels[rows])) == 4
+        rows = np.concatenate(plan)
+        assert len(set(pairs.pictures[rows])) == len(rows)
+        shown |= set(rows.tolist())
+    assert shown == set(range(25))
+
+
+def test_too_few_identities_for_a_batch_are_refused_before_it_is_made() -> None:
+    pairs = Pairs.of(data(), 77)  # 4 known identities, and 2 pictures of unknown ones
+    known = Pairs.of(data(2), 77)
+    message = r"The training set has 6 identities, but a batch takes 7\. Choose at most --batch-size 6\."
+    with pytest.raises(DataError, match=message):
+        Sampling(sampler="distinct", batch_size=7).check(pairs, seed=0, epochs=1)
+    with pytest.raises(DataError, match=r"6 identities, but a batch takes 16\. Choose at most --batch-size 24\."):
+        Sampling(sampler="identity").check(pairs, seed=0, epochs=1)
+    with pytest.raises(DataError, match=r"takes 2\. Choose --sampler random\."):
+        Sampling(sampler="distinct", batch_size=2).check(Pairs.of(people_of_one(), 77), seed=0, epochs=1)
+    Sampling(sampler="distinct", batch_size=6).check(pairs, seed=0, epochs=1)
+    Sampling(sampler="random", batch_size=64).check(pairs, seed=0, epochs=1)
+    for epochs in (1, 30):
+        Sampling(sampler="distinct", batch_size=3).check(known, seed=0, epochs=epochs)
+    with pytest.raises(
+        DataError, match="[12] identities with a caption that --caption-drop leaves, but a batch takes 3"
+    ):
+        Sampling(sampler="distinct", batch_size=3, caption_drop=0.4).check(known, seed=0, epochs=30)
+
+
+def people_of_one() -> TrainSet:
+    records = (Record(Path("/0.jpg"), "0", captions=("one", "two")), Record(Path("/1.jpg"), "0", captions=("three",)))
+    return train_set(Splits("shop", Path("/"), "text", train=records), learns_from="captions")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, r"--batch-size 0: at least 1\."),
+        ({"n_images": 0}, r"--n-images 0: at least 1\."),
+        ({"caption_drop": 1.0}, r"--caption-drop 1\.0: 0 or more, and less than 1\."),
+        ({"caption_drop": math.nan}, "--caption-drop nan: 0 or more"),
+        (
+            {"sampler": "distinct", "batch_size": 1},
+            r"--batch-size 1: does not hold two identities\. With --sampler distinct at least 2\.",
+        ),
+        ({"sampler": "identity", "batch_size": 7}, r"With --sampler identity at least 8\."),
+    ],
+)
+def test_sampling_out_of_range_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Sampling(**changes)
+
+
 def test_a_batch_is_read_and_seen_in_its_own_rows() -> None:
     train = data()
     found, encoder = tower(train)
@@ -114,9 +208,9 @@ def test_a_batch_is_read_and_seen_in_its_own_rows() -> None:
         torch.testing.assert_close(seen.images[place], image, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(seen.texts[place], text, rtol=1e-4, atol=1e-5)
     assert seen.identities.tolist() == found.pairs.labels[rows].tolist()
-    beside = found.beside(seen.images + 1, batch(rows))
-    torch.testing.assert_close(beside.images, seen.images + 1)
-    torch.testing.assert_close(beside.texts, seen.texts)
+    again = found.see(batch(rows), seen.images + 1)
+    torch.testing.assert_close(again.images, seen.images + 1)
+    torch.testing.assert_close(again.texts, seen.texts)
 
 
 def test_the_second_of_two_processes_reads_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,3 +283,35 @@ def test_the_loss_of_the_text_notes() -> None:
     found.n_identities = 3
     loss = found.identity_loss(SeenPair(images, texts, torch.tensor([0, 0, 1, 2, 2, 2])))
     assert loss.item() == pytest.approx(1.223282151, abs=1e-6)
+
+
+def test_masked_words_are_told_of_the_whole_caption_and_its_own_picture() -> None:
+    """The mean over the words asked for of the whole batch, though rows ask for different numbers."""
+    train = data()
+    engine = replace(ENGINE, recompute=True)
+    found, encoder = tower(train)
+    reader = MaskedReader(encoder, found.pairs, machine=Machine.of(engine), engine=engine)
+    assert reader.relations.cross_blocks.recompute
+    rows, seed = [20, 3, 4, 0], (1, 2, 3)
+    images, loss = reader.see(batch(rows), seed)
+    torch.testing.assert_close(images, found.see(batch(rows)).images, rtol=1e-4, atol=1e-5)
+    masked, answers = mask_tokens(found.pairs.tokens[rows], seed)
+    assert masked.shape == (4, 77)
+    assert encoder.clip.text is not None
+    words = encoder.clip.text.tokens(masked)
+    hidden = reader.relations(words, encoder.clip.image.tokens(batch(rows).images))
+    lost = []
+    for place in range(4):
+        for word in answers[place].nonzero().flatten().tolist():
+            logits = reader.relations.mlm_head(hidden[place, word]).detach().double()
+            lost.append(float(logits.exp().sum().log() - logits[answers[place, word]]))
+    assert len(lost) > 4
+    assert loss.item() == pytest.approx(sum(lost) / len(lost), rel=1e-5)
+
+
+def test_a_resnet_has_no_tokens_to_read_by() -> None:
+    text = TextConfig(width=32, depth=2, heads=2, output=24, activation="quick_gelu")
+    clip = Clip(ClipConfig(ResNetConfig((64, 64), (1, 1, 1, 1), 8, 4, 24), text))
+    encoder = Encoder(clip, Preprocess(64, 64, (0.5,) * 3, (0.5,) * 3, "bilinear"), Card("a test"))
+    with pytest.raises(ConfigError, match=r"--mlm: looks at the tokens of a vision transformer; a ResNet has none\."):
+        MaskedReader(encoder, Pairs.of(data(), 77), machine=Machine.of(ENGINE), engine=ENGINE)

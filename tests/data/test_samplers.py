@@ -14,7 +14,9 @@ from resight.data.samplers import (
     class_uniform_batches,
     identity_batches,
     one_per_identity_batches,
+    one_row_of_each,
     random_batches,
+    remaining_rows,
 )
 from resight.errors import ConfigError, DataError
 
@@ -359,6 +361,38 @@ def test_a_dominant_identity_gives_one_picture_a_batch() -> None:
     plan = one_per_identity_batches(people([100, 2, 2]), batch_size=2, seed=0, epoch=0)
     assert len(plan) == 4
     assert len(one_per_identity_batches(people([100, 1, 1]), batch_size=3, seed=0, epoch=0)) == 1
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.1, 0.6])
+def test_rows_are_left_out_with_their_probability(drop: float) -> None:
+    """Each by itself, and others every epoch: within 4 deviations."""
+    n, epochs = 2000, range(1, 21)
+    kept = [remaining_rows(n, drop=drop, seed=0, epoch=epoch) for epoch in epochs]
+    assert all((np.diff(rows) > 0).all() for rows in kept)
+    total = sum(map(len, kept))
+    assert abs(total / (n * len(kept)) - (1 - drop)) <= 4 * np.sqrt(drop * (1 - drop) / (n * len(kept)))
+    counts = np.bincount(np.concatenate(kept), minlength=n)
+    assert abs(counts.var() - len(kept) * drop * (1 - drop)) <= 0.2 * len(kept) * drop
+    for rows, epoch in zip(kept, epochs, strict=True):
+        np.testing.assert_array_equal(rows, remaining_rows(n, drop=drop, seed=0, epoch=epoch))
+    if drop:
+        assert not np.array_equal(kept[0], remaining_rows(n, drop=drop, seed=1, epoch=1))
+
+
+def test_one_row_remains() -> None:
+    found = [remaining_rows(3, drop=1.0, seed=0, epoch=epoch).tolist() for epoch in range(40)]
+    assert {len(rows) for rows in found} == {1}
+    assert {row for rows in found for row in rows} == {0, 1, 2}
+
+
+def test_one_row_of_each_owner_any_of_them() -> None:
+    owners = np.array([7, 2, 7, 2, 9, 7])
+    found = [tuple(one_row_of_each(owners, seed=0, epoch=epoch).tolist()) for epoch in range(300)]
+    assert all(owners[list(rows)].tolist() == [2, 7, 9] for rows in found)
+    counts = Counter(found)
+    assert set(counts) == {(two, seven, 4) for two in (1, 3) for seven in (0, 2, 5)}
+    assert min(counts.values()) > 25  # of 50 expected
+    assert one_row_of_each(owners, seed=0, epoch=3).tolist() == list(found[3])
 
 
 def test_too_few_identities_are_refused() -> None:

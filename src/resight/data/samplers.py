@@ -223,6 +223,24 @@ def one_per_identity_batches(
     return list(plan)
 
 
+def remaining_rows(n: int, *, drop: float, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The rows 0 … n-1 but for those that an epoch leaves out, each with probability `drop`; in order, one at least.
+
+    n is at least 1.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(4,)))  # not what makes batches of them
+    chances = rng.random(n)
+    kept = np.flatnonzero(chances >= drop)
+    return kept if len(kept) else np.array([chances.argmax()], dtype=np.int64)
+
+
+def one_row_of_each(owners: Sequence[int] | NDArray[np.integer[Any]], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """A random row of each owner, in the order of their numbers. owners [N]: any numbers."""
+    rng = np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(5,)))
+    rows = rng.permutation(len(owners))
+    return rows[np.unique(np.asarray(owners)[rows], return_index=True)[1]]
+
+
 def _by_identity(
     identities: Sequence[int] | NDArray[np.integer[Any]], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
