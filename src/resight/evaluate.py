@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resight.clip.tokenizer import count_tokens
 from resight.data.check_labels import unanswered
-from resight.data.dataset import fingerprint
+from resight.data.dataset import fingerprint, require_pictures
 from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions
 from resight.encoder import Encoder
 from resight.errors import ConfigError, DataError
@@ -146,10 +146,12 @@ def evaluate(
 
     Captions come first where the data's own protocol is text, and alone where the rules ask for it.
     subset "validation" and "train" use those records as query and gallery at once. Raises DataError when the subset is
-    empty, when no query has anything to find (both before anything is embedded), and when a picture cannot be read.
+    empty, when no query has anything to find and when files are missing (all before anything is embedded), and when a
+    picture cannot be read.
     """
     rules = rules or Rules()
     plan = _plan(splits, rules, subset, with_text=encoder.can_read)
+    require_pictures(plan.records, splits.root)
     pictures = embed(encoder, plan.records, config, progress=progress)
     captions = embed_captions(encoder, plan.query, precision=config.precision) if plan.words else None
     source = encoder.card.source

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from resight.data.dataset import require_pictures
 from resight.encoder import Encoder
 from resight.engine import FREE, Machine
 from resight.environment import default_cache, keep_freed_memory, precision_note, tiny_as_zero
@@ -46,6 +47,8 @@ def launch(order: Order, splits: Splits) -> Encoder | None:
         validation_share=engine.validation_share,
         seed=engine.seed,
     )
+    validation = data.validation.validation if data.validation else ()
+    require_pictures((*data.records, *validation), splits.root)
     machine = Machine.of(engine)
     if machine.device.type == "cpu":
         keep_freed_memory()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from resight.data.dataset import all_records, require_pictures
 from resight.data.index import read
 from resight.errors import DataError
 from resight.types import Record, Splits
@@ -67,6 +68,7 @@ def test_cuhk(tmp_path: Path, name: str, above: bool) -> None:
         "validation: 1 pictures of 1 identities, 2 captions; "
         "published: 3,078 pictures of 1,000 identities, 6,158 captions",
         "test: 2 pictures of 1 identities, 3 captions; published: 3,074 pictures of 1,000 identities, 6,156 captions",
+        "shares people with Market-1501 and CUHK03: what is trained on one is not to be tested on another",
     )
 
 
@@ -122,6 +124,32 @@ def test_old_rstp(tmp_path: Path) -> None:
     assert ("this is RSTPReid's older release (3,901/100/100 persons): results do not compare; get the newer") in read(
         make(tmp_path, "data_captions.json", rows)
     ).notes
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("reid_raw.json", "Market-1501 and CUHK03"),
+        ("ICFG-PEDES.json", "MSMT17 and RSTPReid"),
+        ("data_captions.json", "MSMT17 and ICFG-PEDES"),
+    ],
+)
+def test_sets_that_share_people_say_so(tmp_path: Path, name: str, others: str) -> None:
+    (note,) = [note for note in read(make(tmp_path, name, CUHK)).notes if "shares people" in note]
+    assert note == f"shares people with {others}: what is trained on one is not to be tested on another"
+
+
+def test_folders_that_never_came_are_told_before_anything_is_opened(tmp_path: Path) -> None:
+    """CUHK-PEDES as it comes by e-mail: captions of all, pictures of some folders."""
+    here = ("imgs/cam_a/1.png", "imgs/CUHK01/2.png")
+    splits = read(make(tmp_path, "caption_all.json", [*CUHK, row("CUHK01/3.png", 5)], pictures=here))
+    assert splits.notes[0] == "imgs: folders missing (pictures): Market (1), test_query (2)"
+    with pytest.raises(DataError, match="4 of 6 pictures are missing") as raised:
+        require_pictures(all_records(splits), splits.root)
+    assert str(raised.value) == (
+        f"{tmp_path}: 4 of 6 pictures are missing (imgs/test_query: 2 of 2 missing; imgs/CUHK01: 1 of 2 missing; "
+        "imgs/Market: 1 of 1 missing). The first is imgs/CUHK01/3.png. Copy them there, or take them off the list."
+    )
 
 
 def test_faults_of_the_files(tmp_path: Path) -> None:
@@ -204,6 +232,32 @@ def test_one_file_of_any_name(tmp_path: Path) -> None:
     assert (splits.benchmark, splits.name, splits.protocol) == (None, "UFine6926", "text")
     assert (len(splits.train), len(splits.gallery)) == (1, 1)
     assert read(by_split(tmp_path) / "test_reid.json").query[0].identity == "3"
+
+
+def test_keys_of_other_sets_are_left_alone(tmp_path: Path) -> None:
+    """UFine6926's and SYNTH-PEDES's rows, with back-translations that are empty or none; words of one letter stay."""
+    more = [
+        {},
+        {"captions_bt": ""},
+        {"captions_bt": []},
+        {"attributes": ["red"], "is_clear": True, "prompt_caption": 3},
+    ]
+    rows = [{**row(f"{k}.jpg", k, captions=("a",)), **extra} for k, extra in enumerate(more)]
+    splits = read(make(tmp_path, "synth.json", rows) / "synth.json")
+    assert [(record.identity, record.captions) for record in splits.train] == [(str(k), ("a",)) for k in range(4)]
+    assert not any("caption" in note for note in splits.notes)
+
+
+def test_a_validation_file_and_upper_case(tmp_path: Path) -> None:
+    make(tmp_path, "train_reid.json", [row("1.jpg", "00012", "TRAIN")], mark=b"\xef\xbb\xbf")
+    make(tmp_path, "val_reid.json", [row("2.jpg", 13.0, None)])
+    splits = read(make(tmp_path, "test_reid.json", [row("a\\3.jpg", " 14 ", "Test")]))
+    assert [[record.identity for record in role] for role in (splits.train, splits.validation, splits.query)] == [
+        ["12"],
+        ["13"],
+        ["14"],
+    ]
+    assert splits.query[0].path == tmp_path / "a" / "3.jpg"
 
 
 def test_several_published_files(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from resight.data.dataset import all_records, fingerprint
+from resight.data.dataset import all_records, fingerprint, require_pictures
+from resight.errors import DataError
 from resight.types import Record, Splits
 
 ROOT = Path("/data/set")
@@ -39,3 +40,18 @@ def test_the_fingerprint_knows_neither_order_nor_place() -> None:
 )
 def test_the_fingerprint_follows_every_field(change: dict[str, Any]) -> None:
     assert fingerprint([dataclasses.replace(ONE, **change)], ROOT) != fingerprint([ONE], ROOT)
+
+
+def test_missing_pictures_are_counted_by_folder(tmp_path: Path) -> None:
+    names = ["a/0.jpg", "a/1.jpg", "a/1.jpg", "b/0.jpg", "b\n/1.jpg"]
+    records = [Record(tmp_path / name, camera=str(k)) for k, name in enumerate(names)]
+    (tmp_path / "a").mkdir()
+    for name in ("a/0.jpg", "a/1.jpg"):
+        (tmp_path / name).touch()
+    require_pictures(records[:3], tmp_path)
+    with pytest.raises(DataError) as raised:
+        require_pictures(records, tmp_path)
+    assert str(raised.value) == (
+        rf"{tmp_path}: 2 of 4 pictures are missing (b: 1 of 1 missing; b\n: 1 of 1 missing). The first is b/0.jpg. "
+        "Copy them there, or take them off the list."
+    )

@@ -55,7 +55,8 @@ class Benchmark:
 
     layout: what its root holds, a line each. described_at: the address of its page or paper. availability: how one
     comes by it. published: its counts by split. folder: pattern of its root's name. aliases: further names.
-    renumbered: its test half numbers other persons with the numbers of the training half.
+    renumbered: its test half numbers other persons with the numbers of the training half. same_people: other data sets
+    that hold pictures of it, under other names and numbers.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Benchmark:
     folder: str
     aliases: tuple[str, ...] = ()
     renumbered: bool = False
+    same_people: tuple[str, ...] = ()
 
 
 DUKE_LAYOUT: Final = (
@@ -207,6 +209,7 @@ BENCHMARKS: Final = (
         },
         forms=(_json(CUHK_FILES), JSON_BY_SPLIT),
         folder="cuhk",
+        same_people=("Market-1501", "CUHK03"),
     ),
     Benchmark(
         name="icfg-pedes",
@@ -220,6 +223,7 @@ BENCHMARKS: Final = (
         forms=(_json(ICFG_FILES), JSON_BY_SPLIT),
         folder="icfg",
         renumbered=True,
+        same_people=("MSMT17", "RSTPReid"),
     ),
     Benchmark(
         name="rstpreid",
@@ -236,6 +240,7 @@ BENCHMARKS: Final = (
         },
         forms=(_json(RSTP_FILES), JSON_BY_SPLIT),
         folder="rstp",
+        same_people=("MSMT17", "ICFG-PEDES"),
     ),
 )
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from resight.data.copies import Look, look
-from resight.data.findings import N_EXAMPLES, Finding, found, picture, place
+from resight.data.findings import Finding, found, missing_by_folder, picture, place
 from resight.data.images import MAX_PIXELS, Box, Kind, PictureError, Trait, crop, decode
 from resight.types import Record
 
@@ -107,13 +106,8 @@ def check_files(files: Mapping[Path, File], root: Path) -> Iterator[Finding]:
     """What prevents a file from being used, and what was converted."""
     missing = [path for path, file in files.items() if file.problem == "missing"]
     if missing:
-        of_folder = Counter(path.parent for path in files)
-        folders = tuple(
-            f"{place(folder, root)}: {n:,} of {of_folder[folder]:,} missing"
-            for folder, n in Counter(path.parent for path in missing).most_common(N_EXAMPLES)
-        )
         advice = f"The first is {place(missing[0], root)}. Copy the pictures there, or take them off the list."
-        yield Finding("missing files", "fault", len(missing), folders, advice)
+        yield Finding("missing files", "fault", len(missing), missing_by_folder(missing, files, root), advice)
     for problem, (kind, advice) in PROBLEMS.items():
         cases = [place(path, root) for path, file in files.items() if file.problem == problem]
         yield from found(kind, "fault", cases, advice)

@@ -1,4 +1,4 @@
-"""A data set as a whole: all its records, and the fingerprint that names them."""
+"""A data set as a whole: all its records, the fingerprint that names them, and whether its pictures are there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from resight.data.findings import missing_by_folder, place
+from resight.data.records import printable
+from resight.errors import DataError
 from resight.types import Record, Splits
 
 
@@ -38,3 +41,19 @@ def fingerprint(records: Iterable[Record], root: Path) -> str:
         for record in records
     )
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+
+
+def require_pictures(records: Iterable[Record], root: Path) -> None:
+    """Raises DataError, with counts by folder, where a record's file is missing: before hours are spent on the others.
+
+    Files are not opened; `resight data check` does that.
+    """
+    paths = list(dict.fromkeys(record.path for record in records))
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing:
+        folders = "; ".join(missing_by_folder(missing, paths, root))
+        text = (
+            f"{root}: {len(missing):,} of {len(paths):,} pictures are missing ({folders}). The first is "
+            f"{place(missing[0], root)}. Copy them there, or take them off the list."
+        )
+        raise DataError(printable(text))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -43,3 +44,12 @@ def picture(record: Record, root: Path) -> str:
     """The picture's place, with its box where it has one."""
     box = "" if record.box is None else f" [{' '.join(f'{value:g}' for value in record.box)}]"
     return place(record.path, root) + box
+
+
+def missing_by_folder(missing: Sequence[Path], every: Iterable[Path], root: Path) -> tuple[str, ...]:
+    """Of the folders that lack most files: how many of those that should be there are missing."""
+    of_folder = Counter(path.parent for path in every)
+    return tuple(
+        f"{place(folder, root)}: {n:,} of {of_folder[folder]:,} missing"
+        for folder, n in Counter(path.parent for path in missing).most_common(N_EXAMPLES)
+    )

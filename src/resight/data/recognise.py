@@ -155,6 +155,9 @@ def _splits(root: Path, reading: Reading, benchmark: Benchmark, others: Sequence
     if benchmark.renumbered:
         reading = _renumber(reading)
     notes = [*reading.notes, *_differences(benchmark, count(reading.records))]
+    if benchmark.same_people:
+        titles = " and ".join(benchmark.same_people)
+        notes.append(f"shares people with {titles}: what is trained on one is not to be tested on another")
     if others:
         notes.append(f"read as {benchmark.name}; --benchmark reads it as {' or '.join(others)}")
     return assemble(
