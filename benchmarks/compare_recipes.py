@@ -47,34 +47,42 @@ def resight(*words: str) -> str:
     return done.stdout
 
 
-def evaluate(encoder: str, path: Path, report: Path, *more: str) -> dict[str, float]:
-    """Scores between pictures, with the ends of their intervals; read from `report` when it is there."""
+def evaluate(encoder: str, path: Path, report: Path, *more: str, task: str = "image → image") -> dict[str, float]:
+    """Scores of a task, with the ends of their intervals; read from `report` when it is there."""
     if not report.is_file():
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(resight("evaluate", encoder, "--data", str(path), "--json", *more), encoding="utf-8")
-    task = json.loads(report.read_text(encoding="utf-8"))["tasks"][0]
-    low_high = {name: task["intervals"][name] for name in ("mAP", "R1")}
-    return task["scores"] | {
+    found = next(one for one in json.loads(report.read_text(encoding="utf-8"))["tasks"] if one["name"] == task)
+    low_high = {name: found["intervals"][name] for name in ("mAP", "R1")}
+    return found["scores"] | {
         f"{name} {end}": low_high[name][k] for name in low_high for k, end in enumerate(("low", "high"))
     }
 
 
-def run(trial: Trial, out: Path, data: Path, init: str, settings: Sequence[str]) -> dict[str, float]:
+def train(trial: Trial, out: Path, data: Path, init: str, settings: Sequence[str]) -> Path:
+    """The folder of the trained encoder, and of a line a step beside it; a run that was cut short goes on."""
     folder = trial.folder(out)
     if not (folder / "run" / "encoder" / "encoder.json").is_file():
         going_on = ["--resume"] if (folder / "run" / "config.json").is_file() else []
         start = ["--data", str(data), "--init", init, "--out", str(folder / "run"), "--seed", str(trial.seed)]
-        resight("train", trial.recipe, *start, *EVERYWHERE, *settings, *going_on)
-    found = evaluate(str(folder / "run" / "encoder"), data, folder / "evaluation.json")
-    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    return found | {"seen": max(line["seen"] for line in lines if line["stage"] == "train" and "seen" in line)}
+        resight("train", trial.recipe, *start, *settings, *going_on)
+    return folder / "run" / "encoder"
+
+
+def n_seen(encoder: Path) -> int:
+    """Pictures that the training of the encoder passed through the towers, over its stages."""
+    lines = [json.loads(line) for line in (encoder.parent / "metrics.jsonl").read_text().splitlines()]
+    seen = {line["stage"]: line["seen"] for line in lines if "seen" in line}  # of CLIP-ReID's words none
+    return sum(n for stage, n in seen.items() if stage != "words")
 
 
 def spread(runs: Sequence[dict[str, float]], score: str) -> str:
-    """Mean and standard deviation in percent, and the mean ends of the runs' 95 % intervals."""
+    """Mean and standard deviation in percent; of mAP and R1 also the mean ends of the runs' 95 % intervals."""
     values = [run[score] for run in runs]
-    low, high = (100 * statistics.fmean(run[f"{score} {end}"] for run in runs) for end in ("low", "high"))
     deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    if f"{score} low" not in runs[0]:
+        return f"{100 * statistics.fmean(values):.1f}{deviation}"
+    low, high = (100 * statistics.fmean(run[f"{score} {end}"] for run in runs) for end in ("low", "high"))
     return f"{100 * statistics.fmean(values):.1f}{deviation} ({low:.0f}–{high:.0f})"
 
 
@@ -106,7 +114,9 @@ def main() -> None:
                 found = []
                 for seed in arguments.seeds:
                     trial = Trial(name, recipe, data_name, init_name, seed)
-                    found.append(run(trial, arguments.out, Path(path), weights, flags))
+                    encoder = train(trial, arguments.out, Path(path), weights, [*EVERYWHERE, *flags])
+                    scores_of = evaluate(str(encoder), Path(path), trial.folder(arguments.out) / "evaluation.json")
+                    found.append(scores_of | {"seen": n_seen(encoder)})
                     scores = f"R1 {found[-1]['R1']:.3f} mAP {found[-1]['mAP']:.3f}"
                     print(f"{data_name} {init_name} {name} {seed}: {scores}", flush=True)
                 seen = f"{found[0]['seen']:,}"
