@@ -7,15 +7,18 @@ hundred neighbours at most, so nothing here holds a full matrix of pictures by p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
+
+T = TypeVar("T")
 
 BLOCK = 3 * 2**22  # numbers at a time, 48 MB in float32; below 32 MB the C library keeps freed blocks, and they pile up
 PART = 2**21  # numbers at a time for work that gathers and scatters: with more it takes up to four times as long
@@ -219,30 +222,36 @@ def jaccard_blocks(rows: sparse.csr_matrix, columns: sparse.csr_matrix) -> Itera
 def _shared_weight(rows: sparse.csr_matrix, holders: sparse.csr_matrix, n_columns: int) -> NDArray[np.float32]:
     """[b, G], the sum of the smaller of both weights."""
     shared = np.empty((rows.shape[0], n_columns), np.float32)
-    for start, members, smaller in _meetings(rows, holders):
-        end = start + members.shape[0]
+
+    def fill(start: int, end: int) -> None:
+        members, smaller = _meetings(rows[start:end], holders)
         by_row = (smaller.data, smaller.indices, smaller.indptr[members.indptr])
         sparse.csr_matrix(by_row, shape=(end - start, n_columns)).toarray(out=shared[start:end])  # adds up repetitions
+
+    _in_parts(fill, rows, holders)
     return shared
 
 
-def _meetings(
-    rows: sparse.csr_matrix, holders: sparse.csr_matrix
-) -> Iterator[tuple[int, sparse.csr_matrix, sparse.csr_matrix]]:
-    """Some rows at a time: the first one, whose each weight is [b, W], and the smaller of it and others' [W, G].
+def _in_parts(work: Callable[[int, int], T], rows: sparse.csr_matrix, holders: sparse.csr_matrix) -> list[T]:
+    """work(start, end) of all rows in order, a few at a time: as many as meet PART others. Threads share the parts."""
+    visits = np.append(0, np.cumsum(np.diff(holders.indptr)[rows.indices], dtype=np.int64))[rows.indptr]
+    ends = [0]
+    while ends[-1] < rows.shape[0]:
+        last = int(np.searchsorted(visits, visits[ends[-1]] + PART, side="right")) - 1
+        ends.append(max(ends[-1] + 1, last))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # scipy and numpy let go of Python's lock
+        return list(pool.map(work, ends[:-1], ends[1:]))
+
+
+def _meetings(rows: sparse.csr_matrix, holders: sparse.csr_matrix) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """The rows' every weight as a place of its own [b, W], and the smaller of it and others' [W, G].
 
     Only pictures on which both have weight are visited.
     """
-    visits = np.append(0, np.cumsum(np.diff(holders.indptr)[rows.indices], dtype=np.int64))[rows.indptr]
-    start = 0
-    while start < rows.shape[0]:
-        end = max(start + 1, int(np.searchsorted(visits, visits[start] + PART, side="right")) - 1)
-        part = rows[start:end]
-        met = holders[part.indices]
-        np.minimum(met.data, np.repeat(part.data, np.diff(met.indptr)), out=met.data)
-        ones = (np.ones(part.nnz, np.float32), np.arange(part.nnz, dtype=np.int32), part.indptr)
-        yield start, sparse.csr_matrix(ones, shape=(end - start, part.nnz)), met
-        start = end
+    met = holders[rows.indices]
+    np.minimum(met.data, np.repeat(rows.data, np.diff(met.indptr)), out=met.data)
+    ones = (np.ones(rows.nnz, np.float32), np.arange(rows.nnz, dtype=np.int32), rows.indptr)
+    return sparse.csr_matrix(ones, shape=(rows.shape[0], rows.nnz)), met
 
 
 def jaccard_graph(
@@ -258,12 +267,16 @@ def jaccard_graph(
         raise ValueError(f"eps is {eps}; needed is 0 < eps < 1")
     neighbours = nearest_neighbours(features, features, k1, own_rows=np.arange(len(features)), device=device)
     weights = reciprocal_weights(features, neighbours, k1=k1, k2=k2, relative=False)
-    near: list[sparse.csr_matrix] = []
-    for _, members, smaller in _meetings(weights, weights.T.tocsr()):
+    holders = weights.T.tocsr()
+
+    def near(start: int, end: int) -> sparse.csr_matrix:
+        members, smaller = _meetings(weights[start:end], holders)
         distances = members @ smaller  # so far the shared weight, of the pairs that share any
         np.maximum(1 - distances.data / (2 - distances.data), 0, out=distances.data)
         kept = distances.data <= eps
         indptr = np.append(0, np.cumsum(kept))[distances.indptr]
-        near.append(sparse.csr_matrix((distances.data[kept], distances.indices[kept], indptr), shape=distances.shape))
-        near[-1].sort_indices()
-    return sparse.vstack(near, format="csr")
+        rows = sparse.csr_matrix((distances.data[kept], distances.indices[kept], indptr), shape=distances.shape)
+        rows.sort_indices()
+        return rows
+
+    return sparse.vstack(_in_parts(near, weights, holders), format="csr")
