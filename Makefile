@@ -28,8 +28,9 @@ bench: $(VENV)/ready  ## the benchmarks; each prints one table
 MINI_PICTURES = 60000
 MINI_OUT = mini-output
 MINI_PACKED = src/resight/clip/mini
-MINI_TRAIN = --data $(MINI_OUT)/pictures/index.csv --size 128 64 --normalisation half --rate 1e-3 --weight-decay 0.1 \
-	--batch-size 256 --warmup-epochs 1 --pad 6 --erase 0.25 --colour 0.15 --seed 0
+MINI_TRAIN = --data $(MINI_OUT)/pictures/index.csv --size 128 64 --normalisation half --train-interpolation bicubic \
+	--sampler distinct --batch-size 256 --temperature None --optimizer adamw --epsilon 1e-6 --rate 1e-3 --bias-rate-factor 1 \
+	--weight-decay 0.1 --warmup-epochs 1 --pad 6 --erase 0.25 --erasing pixel --colour 0.15 --seed 0
 mini-clip: mini-vit mini-resnet  ## pre-train resight-mini and resight-mini-rn from nothing; an hour and more; goes on when interrupted
 
 mini-vit: MINI_EPOCHS = 8

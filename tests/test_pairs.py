@@ -167,7 +167,7 @@ def test_too_few_identities_for_a_batch_are_refused_before_it_is_made() -> None:
     for epochs in (1, 30):
         Sampling(sampler="distinct", batch_size=3).check(known, seed=0, epochs=epochs)
     with pytest.raises(
-        DataError, match="[12] identities with a caption that --caption-drop leaves, but a batch takes 3"
+        DataError, match=r"[12] identities with a caption that --caption-drop leaves, but a batch takes 3"
     ):
         Sampling(sampler="distinct", batch_size=3, caption_drop=0.4).check(known, seed=0, epochs=30)
 
