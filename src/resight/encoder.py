@@ -171,8 +171,7 @@ class Encoder(nn.Module):
         """
         tower = self._text_tower()
         prompts = None if self.prompts is None else self.prompts.for_text(tower)
-        features: Tensor = tower(token_ids, prompts=prompts)
-        return features
+        return tower.by_length(token_ids, prompts=prompts)
 
     def _text_tower(self) -> TextTransformer:
         if self.clip.text is None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +55,44 @@ def test_cut_to_the_longest_text_gives_the_same_features() -> None:
     same(tower()(cut), tower()(IDS))
     assert torch.equal(cut_to_longest(cut), cut)
     assert cut_to_longest(IDS[1:2]).tolist() == [[18, 19]]
+
+
+@pytest.mark.parametrize("n", [1, 16, 17, 40])
+@pytest.mark.parametrize("prompts", [None, (2, 16), (3, 2, 16)])
+def test_texts_of_like_length_together_give_the_same_features_and_gradients(n: int, prompts: Any) -> None:
+    text = tower()
+    rng = torch.Generator().manual_seed(n)
+    tokens = torch.zeros(n, 12, dtype=torch.int64)
+    for row, length in zip(tokens, torch.randint(0, 11, (n,), generator=rng).tolist(), strict=True):
+        words = torch.randint(0, 18, (length,), generator=rng)
+        row[: length + 2] = torch.tensor([18, *words.tolist(), 19])
+    learned = None if prompts is None else torch.randn(prompts, generator=rng, dtype=torch.float64)
+    found, expected = text.by_length(tokens, prompts=learned), text(tokens, prompts=learned)
+    same(found, expected)
+    weights = torch.randn(n, 6, generator=rng, dtype=torch.float64)
+    parameters = list(text.parameters())
+    for one, other in zip(
+        torch.autograd.grad((found * weights).sum(), parameters),
+        torch.autograd.grad((expected * weights).sum(), parameters),
+        strict=True,
+    ):
+        same(one, other)
+
+
+def test_parts_are_cut_to_their_own_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, seen = tower(), []
+    encode = text.encode
+
+    def spy(embedded: Tensor, end: Tensor, **more: Any) -> Tensor:
+        seen.append((len(embedded), embedded.shape[1], end.tolist() == sorted(end.tolist())))
+        return encode(embedded, end, **more)
+
+    monkeypatch.setattr(text, "encode", spy)
+    text.by_length(IDS.repeat(6, 1))  # six of 5, of 2 and of 9 tokens
+    assert seen == [(16, 9, True), (2, 9, True)]
+    seen.clear()
+    text.by_length(IDS[:2].repeat(16, 1))
+    assert seen == [(16, 2, True), (16, 5, True)]
 
 
 def test_nothing_after_the_end_matters() -> None:
