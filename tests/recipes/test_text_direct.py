@@ -17,6 +17,7 @@ import resight
 from resight.clip.relations import mask_tokens
 from resight.clip.tokenizer import tokenize
 from resight.commands.settings import override
+from resight.data.augment import Augment
 from resight.encoder import Encoder
 from resight.errors import ConfigError, DataError
 from resight.optim import TextDescent
@@ -115,6 +116,19 @@ def test_training_follows_its_golden_curve(data: TrainSet, workshop: Workshop, k
     assert encoder.feature == ("before-neck" if kind == "joined" else "projected")
     assert encoder.can_read
     assert not encoder.training
+
+
+def test_from_nothing_it_trains_as_the_minis_were(people: Path, workshop: Workshop) -> None:
+    """The flags of the Makefile, on one caption a picture: the curve that was recorded before there were other ways."""
+    data = train_set(resight.read_data(people), learns_from="captions")
+    named: dict[str, Any] = {"sampler": "distinct", "batch_size": 4, "temperature": None}
+    named |= {"optimizer": "adamw", "epsilon": 1e-6, "bias_rate_factor": 1.0, "augment": Augment(erasing="pixel")}
+    start = replace(workshop.start, normalisation="init", train_interpolation="bicubic")
+    run = workshop.run()
+    workshop.train(text_direct, data, quick(workshop, start=start, **named), run=run)
+    losses = [entry["terms"]["itc"] for entry in run.entries() if "terms" in entry]
+    golden = [1.584148, 1.588387, 1.531746, 1.377701, 1.409978, 1.382557, 1.450861, 1.385309]
+    assert losses == pytest.approx(golden, rel=1e-3)
 
 
 GOLDEN: dict[str, tuple[dict[str, Any], dict[str, list[float]]]] = {
