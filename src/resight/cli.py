@@ -46,6 +46,11 @@ COMMANDS = (
     Command(
         ("train", "text-direct"), "Train both towers of CLIP on pictures and captions", "train:text_direct_command"
     ),
+    Command(
+        ("train", "prompt-decoupling"),
+        "Prompt decoupling: prompts for both towers from captions, then both towers",
+        "train:prompt_decoupling_command",
+    ),
     Command(("embed",), "Turn pictures into vectors, and save them", "encoding:embed"),
     Command(("evaluate",), "Measure mAP, CMC and mINP on query and gallery", "encoding:evaluate"),
     Command(

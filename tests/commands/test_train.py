@@ -14,14 +14,19 @@ import pytest
 from resight.cli import main
 from resight.commands import train as commands
 from resight.commands.settings import override
-from resight.commands.train import ClipReidCommand, FinetuneCommand, TextDirectCommand
+from resight.commands.train import ClipReidCommand, FinetuneCommand, PromptDecouplingCommand, TextDirectCommand
 from resight.encoder import Encoder
 from resight.errors import ConfigError
 from resight.recipes import clip_reid, finetune
 from resight.runs import flat
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "grey": (120, 120, 120)}
-COMMANDS = {"finetune": FinetuneCommand, "clip-reid": ClipReidCommand, "text-direct": TextDirectCommand}
+COMMANDS = {
+    "finetune": FinetuneCommand,
+    "clip-reid": ClipReidCommand,
+    "text-direct": TextDirectCommand,
+    "prompt-decoupling": PromptDecouplingCommand,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +55,7 @@ OF = {
     "finetune": ["--n-identities", "4", "--n-images", "2", "--rate", "1e-3"],
     "clip-reid": ["--n-identities", "4", "--n-images", "2", "--rate", "1e-3", "--prompt-epochs", "2"],
     "text-direct": ["--batch-size", "4", "--warmup-epochs", "1", "--rate", "1e-3"],
+    "prompt-decoupling": ["--batch-size", "8", "--warmup-epochs", "1", "--prompt-epochs", "2", "--prompt-batch", "8"],
 }
 
 
@@ -230,11 +236,12 @@ def test_every_field_has_a_flag_of_its_own_with_its_meaning_and_default(
         main(["train", name, "--help"])
     shown = capsys.readouterr().out
     titles = re.findall(r"^\W*((?:[a-z.]+ )?options) *\W*$", shown, re.MULTILINE)
-    inner = [part for part in ("descent", "start", "augment", "engine") if name != "text-direct" or part != "descent"]
+    defaults = command.recipe.Config()
+    inner = [f.name for f in dataclasses.fields(defaults) if dataclasses.is_dataclass(getattr(defaults, f.name))]
     assert titles == ["options", "data options", "method options", *(f"method.{part} options" for part in inner)]
     documented = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
     text = " ".join(shown.replace("│", " ").split())
-    for field in flat(dataclasses.asdict(command.recipe.Config())):
+    for field in flat(dataclasses.asdict(defaults)):
         flag = "--" + field.replace("_", "-")
         assert f" {flag} " in text or f" {flag}, " in text, flag
         after = re.split(f" {flag},? ", text, maxsplit=1)[1].removeprefix("--no-").split(" --")[0]
@@ -298,7 +305,7 @@ def test_what_the_settings_refuse_themselves_is_one_line_too(
     ("recipe", "flags", "message"),
     [
         ("finetune", ("--preset", "horses"), "--preset horses: finetune has no such preset; choose from: person, veri"),
-        ("text-direct", ("--preset", "person"), "text-direct has no such preset; choose from: none."),
+        ("text-direct", ("--preset", "person"), "no such preset; choose from: itc, irra, decoupling-baseline."),
         ("finetune", ("--n-identities", "5"), "4 identities, but a batch takes 5. Choose at most --n-identities 4."),
         ("clip-reid", ("--n-identities", "5"), "4 identities, but a batch takes 5. Choose at most --n-identities 4."),
         ("clip-reid", ("--noun", " "), "--noun: is empty"),
@@ -312,7 +319,17 @@ def test_what_the_settings_refuse_themselves_is_one_line_too(
             "--side-view: the train pictures name no view. Leave it out, or name the column",
         ),
         ("text-direct", ("--side-camera",), "text-direct compares plain CLIP features"),
-        ("text-direct", ("--batch-size", "5"), "4 identities, but a batch takes 5. Choose at most --batch-size 4."),
+        ("prompt-decoupling", ("--side-view",), "prompt-decoupling compares plain CLIP features"),
+        ("prompt-decoupling", ("--prompt-depth", "3"), "Prompts of depth 3: from 1 to 2, the blocks of the tower."),
+        ("prompt-decoupling", ("--stage1", "nowhere"), "nowhere: holds no shared prompts"),
+        (
+            "prompt-decoupling",
+            ("--preset", "joint", "--stage1", "a"),
+            "--stage1: its prompts are for --method decoupled",
+        ),
+        ("text-direct", ("--itc", "0"), "--itc, --sdm, --id, --cmpm, --tal: all are 0. Give one of them a weight."),
+        ("text-direct", ("--infonce", "1"), "--infonce"),
+        ("text-direct", ("--sampler", "distinct", "--batch-size", "5"), "Choose at most --batch-size 4."),
         ("finetune", ("--size", "8", "8"), "are smaller than a patch of 16"),
         ("finetune", ("--keep", "best"), "add --validate-every N"),
         ("finetune", ("--config", "nowhere"), "nowhere: holds no run to read the settings of"),

@@ -18,7 +18,7 @@ from resight.clip.sources import OWN
 from resight.commands.arguments import DataArguments, print_json
 from resight.commands.settings import override
 from resight.errors import ConfigError
-from resight.recipes import clip_reid, finetune, pcl, pcl_unsupervised, text_direct
+from resight.recipes import clip_reid, finetune, pcl, pcl_unsupervised, prompt_decoupling, text_direct
 from resight.runs import read_config
 
 
@@ -156,13 +156,33 @@ def pcl_unsupervised_command(arguments: PclUnsupervisedCommand) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TextDirectCommand(TrainCommand):
-    """Train both towers of CLIP on pictures and captions by their contrast."""
+    """Train both towers of CLIP on pictures and captions: directly, by IRRA, or from nothing.
+
+    Presets: itc (the defaults), irra, decoupling-baseline.
+    """
 
     recipe: ClassVar[ModuleType] = text_direct
     settings: Annotated[text_direct.Config, tyro.conf.arg(name="method")] = field(default_factory=text_direct.Config)
 
 
 def text_direct_command(arguments: TextDirectCommand) -> int:
+    return _train(arguments.recipe, arguments, arguments.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDecouplingCommand(TrainCommand):
+    """Prompt decoupling: learn prompts for both frozen towers from captions, then fine-tune both towers with them.
+
+    Presets: decoupled (the defaults), joint, which learns all together.
+    """
+
+    recipe: ClassVar[ModuleType] = prompt_decoupling
+    settings: Annotated[prompt_decoupling.Config, tyro.conf.arg(name="method")] = field(
+        default_factory=prompt_decoupling.Config
+    )
+
+
+def prompt_decoupling_command(arguments: PromptDecouplingCommand) -> int:
     return _train(arguments.recipe, arguments, arguments.settings)
 
 
