@@ -87,7 +87,7 @@ class Config:
     """Weight of the identity loss in stage 2, the mean of pictures' and captions' (IRRA's code: 1); 0: none."""
     descent: TextDescent = field(default_factory=TextDescent)
     start: Start = field(
-        default_factory=lambda: Start(size=(384, 128), normalisation="init", train_interpolation="bilinear")
+        default_factory=lambda: Start((384, 128), normalisation="init", train_interpolation="bilinear")
     )
     augment: Augment = field(default_factory=lambda: Augment(erasing="constant"))
     engine: Engine = field(default_factory=Engine)
@@ -140,10 +140,8 @@ def train(
     machine.processes.share(len(pairs.labels) % config.batch_size or config.batch_size)
     tells = config.identity_weight > 0 and config.method != "prompt-only"
     if tells and len(data.identities) < 2:
-        raise DataError(
-            f"The train pictures have {len(data.identities)} identities; telling them apart needs 2. Add "
-            "--identity-weight 0, or name the column: --column identity=…"
-        )
+        n, advice = len(data.identities), "Add --identity-weight 0, or name the column: --column identity=…"
+        raise DataError(f"The train pictures have {n} identities; telling them apart needs 2. {advice}")
     n_identities = len(data.identities) if tells else 0
     tower = PairTower(encoder, pairs, n_identities=n_identities, machine=machine, engine=engine)
     preprocess = training_preprocess(encoder, config.start)
