@@ -13,9 +13,10 @@ import torch
 from resight.clip import weights
 from resight.clip.model import Clip
 from resight.clip.tokenizer import tokenize
+from resight.encoder import fingerprint_of
 from resight.engine import Machine
 from resight.errors import CheckpointError, ConfigError
-from resight.learned_words import LearnedWords, text_fingerprint
+from resight.learned_words import LearnedWords
 from resight.processes import Processes
 
 MACHINE = Machine(torch.device("cpu"), "float32", Processes())
@@ -72,7 +73,7 @@ def test_a_file_brings_the_words_back_by_identity(tower: Clip, tmp_path: Path) -
     assert (back.identities, back.template) == (("cid", "ann"), words.template)
     about = json.loads((tmp_path / "stage1" / "prompts.json").read_text())
     assert about["identities"] == list(NAMES)
-    assert about["clip"] == text_fingerprint(tower)
+    assert about["clip"] == fingerprint_of(tower.text)
     words.save(tmp_path / "stage1", tower)  # again, as a run that goes on may
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from resight.clip.model import Clip
 from resight.clip.prompts import IdentityPrompts
 from resight.clip.tokenizer import PLACEHOLDER, count_tokens, encode, tokenize
+from resight.encoder import fingerprint_of
 from resight.engine import Machine
 from resight.errors import CheckpointError, ConfigError
 from resight.runs import write_json
@@ -62,6 +62,7 @@ class LearnedWords:
 
     def save(self, folder: Path, clip: Clip) -> None:
         """Writes `prompts.safetensors` and `prompts.json`. Raises CheckpointError when the disk refuses."""
+        assert clip.text is not None
         part = folder / "prompts.safetensors.part"
         try:
             folder.mkdir(exist_ok=True)
@@ -72,7 +73,7 @@ class LearnedWords:
         about = {
             "format": FORMAT,
             "template": self.template,
-            "clip": text_fingerprint(clip),
+            "clip": fingerprint_of(clip.text),
             "identities": self.identities,
         }
         write_json(folder / "prompts.json", about)
@@ -84,6 +85,8 @@ class LearnedWords:
         Raises CheckpointError when the files are damaged, and ConfigError when they were learned on another CLIP or
         lack an identity.
         """
+        assert clip.text is not None
+        own = fingerprint_of(clip.text)
         try:
             about = json.loads((folder / "prompts.json").read_text(encoding="utf-8"))
             vectors = safetensors.torch.load_file(folder / "prompts.safetensors")["vectors"]
@@ -92,14 +95,14 @@ class LearnedWords:
                 raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
             prompts = _prompts(clip, len(identities), template, seed=0)
             expected = (len(known), *prompts.vectors.shape[1:])
-            if learned_on == text_fingerprint(clip) and vectors.shape != expected:
+            if learned_on == own and vectors.shape != expected:
                 raise ValueError(f"vectors {list(vectors.shape)} in place of {list(expected)}")
         except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
             raise CheckpointError(
                 f"--stage1 {folder}: holds no learned words ({' '.join(str(error).split())}). "
                 "Name the stage1 folder of a run."
             ) from error
-        if learned_on != text_fingerprint(clip):
+        if learned_on != own:
             raise ConfigError(
                 f"--stage1 {folder}: its words were learned with another text tower ({learned_on}). Start from the "
                 "CLIP that they were learned on."
@@ -114,16 +117,6 @@ class LearnedWords:
         with torch.no_grad():
             prompts.vectors.copy_(vectors[[places[identity] for identity in identities]])
         return cls(prompts, tuple(identities), template)
-
-
-def text_fingerprint(clip: Clip) -> str:
-    """16 hexadecimal digits that name the text tower's weights."""
-    assert clip.text is not None
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(clip.text.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _prompts(clip: Clip, n_identities: int, template: str, *, seed: int) -> IdentityPrompts:
