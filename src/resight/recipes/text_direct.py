@@ -41,8 +41,6 @@ from resight.validation import validation_scores
 
 NAME = "text-direct"
 LEARNS_FROM = "captions"
-LARGEST_SCALE = math.log(100)
-"""CLIP's bound on its logit scale (§2.5), so that training stays stable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +144,9 @@ def train(
     engine = config.engine
     feature: Feature = "before-neck" if config.join_identity else "projected"
     encoder = open_start(init, config.start, data, recipe=NAME, feature=feature, engine=engine, with_text=True)
-    text, scale = encoder.clip.text, encoder.clip.logit_scale
+    text, own_scale = encoder.clip.text, encoder.clip.logit_scale
     assert text is not None
-    assert scale is not None
+    assert own_scale is not None
     pairs = Pairs.of(data, text.config.context_length, noise=config.noise, seed=engine.seed)
     _check(config, data, pairs)
     for note in pairs.notes:
@@ -165,7 +163,7 @@ def train(
         learned["identity"] = joined = IdentityTower(encoder, people, machine=machine, engine=engine)
         towers.append(joined.pictures.whole)
     text.requires_grad_(True)  # which an IdentityTower freezes
-    scale.requires_grad_(config.temperature is None)
+    own_scale.requires_grad_(config.temperature is None)
     learned.train()
     pictures = Pictures(
         pairs.records, training_preprocess(encoder, config.start), config.augment, cache, engine, machine
@@ -198,15 +196,12 @@ def train(
             terms["triplet"] = config.triplet_weight * triplet
         seen = tower.see(batch.pictures, projected)
         images, texts, identities = seen.images, seen.texts, seen.identities
-        if config.temperature is None:
-            with torch.no_grad():
-                scale.clamp_(max=LARGEST_SCALE)
-        sharp = scale.exp() if config.temperature is None else 1 / config.temperature
+        scale = tower.scale(config.temperature)
         if config.itc:
             shared = identities if config.identity_targets else None
-            terms["itc"] = config.itc * image_text_contrastive(images, texts, shared, logit_scale=sharp)
+            terms["itc"] = config.itc * image_text_contrastive(images, texts, shared, logit_scale=scale)
         if config.sdm:
-            terms["sdm"] = config.sdm * similarity_distribution_matching(images, texts, identities, logit_scale=sharp)
+            terms["sdm"] = config.sdm * similarity_distribution_matching(images, texts, identities, logit_scale=scale)
         if config.cmpm:
             terms["cmpm"] = config.cmpm * cross_modal_projection_matching(images, texts, identities)
         if config.tal:
