@@ -20,7 +20,7 @@ from resight.commands.settings import override
 from resight.encoder import Encoder, fingerprint_of
 from resight.engine import Engine
 from resight.errors import ConfigError, DataError
-from resight.optim import TextDescent
+from resight.optim import TextDescent, set_rates
 from resight.pictures import PictureBatch
 from resight.processes import Processes
 from resight.progress import Progress
@@ -183,7 +183,7 @@ def test_what_each_stage_learns_and_how_fast(stages: list[Stage[Any]], data: Tra
     assert prompts is not None
     assert optimised(first) == {id(parameter) for parameter in prompts.parameters()}
     assert list(first.modules) == ["prompts"]
-    assert isinstance(first.optimizer, torch.optim.AdamW)
+    assert isinstance(first.optimizer, torch.optim.Adam)
     group = first.optimizer.param_groups[0]
     assert (group["weight_decay"], group["betas"], group["eps"]) == (0, (0.9, 0.999), 1e-8)
     assert [tuple(p.shape) for p in group["params"]] == [(1, 4, 64), (1, 4, 64)]
@@ -203,6 +203,44 @@ def test_what_each_stage_learns_and_how_fast(stages: list[Stage[Any]], data: Tra
     assert second.epochs == 60
     assert [second.rate(epoch) for epoch in (1, 6)] == pytest.approx([1e-6, 1e-5])
     assert isinstance(second.optimizer, torch.optim.Adam)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_joint_prompts_learn_as_in_stage_1_while_clip_learns_as_in_stage_2(
+    stages: list[Stage[Any]], data: TrainSet, workshop: Workshop, optimizer: Any
+) -> None:
+    """At CLIP's rate of 1e-5, with an epsilon far above their gradients, they would stay where they started."""
+    descent = TextDescent(optimizer=optimizer)
+    config = Config(method="joint", descent=descent, start=workshop.start, engine=workshop.engine)
+    encoder = workshop.train(prompt_decoupling, data, config)
+    (stage,) = stages
+    set_rates(stage.optimizer, stage.rate(6))
+    assert encoder.prompts is not None
+    own = {id(parameter) for parameter in encoder.prompts.parameters()}
+    seen = 0
+    for group in stage.optimizer.param_groups:
+        parameters = {id(parameter) for parameter in group["params"]}
+        if parameters & own:
+            assert parameters == own
+            assert (group["lr"], group["weight_decay"], group["eps"]) == (pytest.approx(1e-3), 0, 1e-8)
+            seen += 1
+        else:
+            assert group["lr"] <= 5e-5
+            assert group["eps"] == 1e-3
+    assert seen == 1
+    tower: Any = stage.modules["tower"]
+    assert own <= optimised(stage)
+    assert optimised(stage) == {id(parameter) for parameter in tower.parameters() if parameter.requires_grad}
+
+
+def test_joint_prompts_move_at_the_published_rate_of_clip(data: TrainSet, workshop: Workshop) -> None:
+    """Four steps at up to 1e-3."""
+    descent = TextDescent(epochs=2, warmup_epochs=0)
+    config = quick(workshop, method="joint", descent=descent, prompt_rate=1e-3)
+    moved = workshop.train(prompt_decoupling, data, config)
+    still = workshop.train(prompt_decoupling, data, replace(config, method="prompt-fresh"), run=workshop.run("b"))
+    for found, start in zip(moved.prompts.parameters(), still.prompts.parameters(), strict=True):  # type: ignore[union-attr]
+        assert 1e-3 < (found - start).abs().max() < 4e-3
 
 
 def test_batches_are_random_pairs(stages: list[Stage[Any]], data: TrainSet, workshop: Workshop) -> None:
@@ -557,6 +595,7 @@ def test_validation_is_by_captions_in_both_stages(people: Path, workshop: Worksh
         ({"prompt_rate": -1.0}, "--prompt-rate -1.0: 0 or more"),
         ({"prompt_floor_rate": math.inf}, "--prompt-floor-rate inf: 0 or more"),
         ({"identity_weight": math.nan}, "--identity-weight nan: 0 or more"),
+        ({"method": "joint", "descent": TextDescent(rate=0.0)}, "--rate 0: in --method joint CLIP learns too"),
         ({"temperature": 0.0}, "--temperature 0.0: more than 0, or None"),
         *(
             ({"stage1": Path("a"), "method": method}, f"--stage1: its prompts are for --method decoupled; {method}")

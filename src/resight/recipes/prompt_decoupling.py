@@ -30,7 +30,7 @@ from resight.encoder import Encoder
 from resight.engine import Engine, Machine
 from resight.errors import ConfigError, DataError
 from resight.losses.contrastive import image_text_contrastive, similarity_distribution_matching
-from resight.optim import TextDescent, parameter_groups, warmup_then_cosine
+from resight.optim import TextDescent, warmup_then_cosine
 from resight.pairs import Pairs, PairTower, SeenPair
 from resight.pictures import PictureBatch, Pictures
 from resight.progress import Progress
@@ -50,8 +50,8 @@ class Config:
     """Prompt decoupling in two stages: prompts for both towers, then both towers."""
 
     method: Literal["decoupled", "joint", "prompt-only", "prompt-fresh"] = "decoupled"
-    """decoupled: both stages. For comparison, joint: prompts and CLIP together, as stage 2; prompt-only: stage 1;
-    prompt-fresh: stage 2 with prompts that stay random."""
+    """decoupled: both stages. For comparison, joint: prompts and CLIP together, in one stage that is stage 2 otherwise;
+    prompt-only: stage 1; prompt-fresh: stage 2 with prompts that stay random."""
     text_length: int = 4
     """Prompts of the text tower; 0: none (CLIP-ReID's code: 4; the paper is reported to find equal lengths best)."""
     image_length: int = 4
@@ -72,7 +72,7 @@ class Config:
     prompt_batch: int = 128
     """Captions a step of stage 1 (CSKT's code: 128)."""
     prompt_rate: float = 1e-3
-    """Highest learning rate of stage 1, of AdamW without weight decay."""
+    """Highest learning rate of the prompts, by Adam without weight decay; in joint it rises and falls with CLIP's."""
     prompt_floor_rate: float = 1e-6
     """Rate that the cosine of stage 1 falls towards."""
     prompt_warmup_epochs: int = 1
@@ -104,6 +104,8 @@ class Config:
         for name in ("prompt_rate", "prompt_floor_rate", "identity_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more.")
+        if self.method == "joint" and not self.descent.rate:
+            raise ConfigError("--rate 0: in --method joint CLIP learns too. Learn prompts alone by prompt-only.")
         if self.temperature is not None and not 0 < self.temperature < math.inf:
             raise ConfigError(f"--temperature {self.temperature}: more than 0, or None.")
         if self.stage1 is not None and self.method != "decoupled":
@@ -152,7 +154,6 @@ def train(
             progress.say(f"prompts: of {learned}")
         else:
             _learn_prompts(work, prompts)
-    prompts.requires_grad_(config.method == "joint")
     if config.method != "prompt-only":
         _fine_tune(work)
     return encoder.eval()
@@ -206,14 +207,14 @@ def _learn_prompts(work: _Work, prompts: SharedPrompts) -> None:
     def step(batch: PictureBatch) -> dict[str, Tensor]:
         return {"contrast": work.contrast(tower.see(batch))}
 
-    groups = parameter_groups(prompts.named_parameters(), weight_decay=0.0)
+    learned = {"params": [*prompts.parameters()], "rate_factor": 1.0}
     stage = Stage(
         name="prompts",
         epochs=config.prompt_epochs,
         batches=work.batches(config.prompt_batch),
         step=step,
         rate=config.prompt_rate_in,
-        optimizer=torch.optim.AdamW(groups, lr=config.prompt_rate, fused=True),
+        optimizer=torch.optim.Adam([learned], lr=config.prompt_rate, fused=True),
         modules={"prompts": prompts},
         records=work.pictures.records,
         towers=tower.whole,
@@ -228,9 +229,16 @@ def _learn_prompts(work: _Work, prompts: SharedPrompts) -> None:
 def _fine_tune(work: _Work) -> None:
     """Stage 2: both towers and the classifier, and the prompts where they are not frozen."""
     tower, config, descent = work.tower.train(), work.config, work.config.descent
-    scale = tower.encoder.clip.logit_scale
+    scale, prompts = tower.encoder.clip.logit_scale, tower.encoder.prompts
     assert scale is not None
+    assert prompts is not None
     scale.requires_grad_(config.temperature is None)
+    prompts.requires_grad_(False)
+    optimizer = descent.optimizer_of(tower.named_parameters())
+    if config.method == "joint":  # at CLIP's own rate and epsilon they would hardly move
+        prompts.requires_grad_(True)
+        own = {"rate_factor": config.prompt_rate / descent.rate, "weight_decay": 0.0, "eps": 1e-8}
+        optimizer.add_param_group({"params": [*prompts.parameters()], **own})
 
     def step(batch: PictureBatch) -> dict[str, Tensor]:
         seen = tower.see(batch)
@@ -245,7 +253,7 @@ def _fine_tune(work: _Work) -> None:
         batches=work.batches(config.batch_size),
         step=step,
         rate=descent.rate_in,
-        optimizer=descent.optimizer_of(tower.named_parameters()),
+        optimizer=optimizer,
         modules={"tower": tower},
         records=work.pictures.records,
         towers=tower.whole,
