@@ -99,9 +99,22 @@ def test_noise_moves_its_share_of_captions_among_themselves(noise: float) -> Non
     assert [replace(r, captions=()) for r in clean.records] == [replace(r, captions=()) for r in noisy.records]
     np.testing.assert_array_equal(clean.labels, noisy.labels)
     assert torch.equal(noisy.tokens, tokenize([record.captions[0] for record in noisy.records]))
-    assert noisy.notes == (f"--noise: {len(moved)} of {n} captions stand with another's picture.",)
+    whose = {record.captions: picture for record, picture in zip(clean.records, clean.pictures, strict=True)}
+    wrong = sum(
+        whose[record.captions] != picture for record, picture in zip(noisy.records, noisy.pictures, strict=True)
+    )
+    assert noisy.notes == (f"--noise: {wrong} of {n} captions stand with another's picture.",)
     assert noisy.records == Pairs.of(train, 77, noise=noise, seed=3).records
     assert noisy.records != Pairs.of(train, 77, noise=noise, seed=4).records
+
+
+def test_a_caption_that_moves_to_its_own_picture_is_not_counted_as_wrong() -> None:
+    """One picture with two captions, which change places."""
+    train = people_of_one()
+    train = replace(train, records=train.records[:1], labels=train.labels[:1])
+    noisy = Pairs.of(train, 77, noise=1.0)
+    assert [record.captions for record in noisy.records] == [("two",), ("one",)]
+    assert noisy.notes == ("--noise: 0 of 2 captions stand with another's picture.",)
 
 
 def test_a_single_caption_cannot_move() -> None:
@@ -120,12 +133,21 @@ def test_captions_are_left_out_of_an_epoch() -> None:
     """Others every time, and of each picture too; one remains."""
     pairs = Pairs.of(data(40), 77)
     n = len(pairs.records)
-    epochs = [np.concatenate(Sampling(caption_drop=0.3).plan(pairs, seed=0, epoch=epoch)) for epoch in range(1, 41)]
+    one_batch = Sampling(caption_drop=0.3, batch_size=n)
+    epochs = [np.concatenate(one_batch.plan(pairs, seed=0, epoch=epoch)) for epoch in range(1, 41)]
     assert all(len(set(rows)) == len(rows) for rows in epochs)
     assert abs(sum(map(len, epochs)) / (40 * n) - 0.7) < 4 * math.sqrt(0.7 * 0.3 / (40 * n))
     assert set(np.concatenate(epochs)) == set(range(n))
     assert sorted(epochs[0]) != sorted(epochs[1])
     assert [len(rows) for rows in Sampling(caption_drop=1 - 1e-9).plan(pairs, seed=0, epoch=1)] == [1]
+
+
+def test_batches_are_full_where_captions_are_left_out() -> None:
+    """A remainder of another size each epoch might some time be fewer than the processes that share it."""
+    pairs = Pairs.of(data(40), 77)
+    for epoch in range(1, 41):
+        sizes = {len(rows) for rows in Sampling(caption_drop=0.3, batch_size=16).plan(pairs, seed=0, epoch=epoch)}
+        assert sizes == {16}
 
 
 def test_identity_batches_hold_pairs_of_each_identity_side_by_side() -> None:
