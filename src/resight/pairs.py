@@ -54,8 +54,8 @@ class Pairs:
     def of(cls, data: TrainSet, context_length: int, *, noise: float = 0.0, seed: int = 0) -> Pairs:
         """The pairs of data; a caption of more than context_length tokens is cut, and a note says so.
 
-        noise: share of the captions that change places among themselves, so that none of them keeps its picture, while
-        identities stay with the pictures (Qin et al. 2024, "RDE", arXiv 2308.09911 §4). Drawn from seed.
+        noise: share of the captions that change places among themselves, while identities stay with the pictures (Qin
+        et al. 2024, "RDE", arXiv 2308.09911 §4). Drawn from seed; two captions of one picture may change places too.
         """
         pictures = np.repeat(np.arange(len(data.records)), [len(record.captions) for record in data.records])
         captions = [caption for record in data.records for caption in record.captions]
@@ -65,7 +65,8 @@ class Pairs:
             taken = [captions[row] for row in np.roll(moved, 1)]
             for row, caption in zip(moved, taken, strict=True):
                 captions[row] = caption
-            notes.append(f"--noise: {len(moved):,} of {len(captions):,} captions stand with another's picture.")
+            n_wrong = np.count_nonzero(pictures[moved] != pictures[np.roll(moved, 1)])
+            notes.append(f"--noise: {n_wrong:,} of {len(captions):,} captions stand with another's picture.")
         tokens = tokenize(captions, context_length=context_length)
         full = (tokens[:, -1] == END).nonzero().flatten().tolist()
         if n_cut := sum(count_tokens(captions[row]) > context_length for row in full):
@@ -103,7 +104,8 @@ class Sampling:
     n_images: int = 4
     """With sampler identity, pairs of each identity in a batch (IRRA's code: 4)."""
     caption_drop: float = 0.0
-    """Probability with which each caption is left out of an epoch (the papers have none: 0)."""
+    """Probability with which each caption is left out of an epoch, as is then a remainder that fills no batch, whose
+    size would change from epoch to epoch (the papers have none: 0)."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "n_images"):
@@ -137,7 +139,8 @@ class Sampling:
             p, k = self.batch_size // self.n_images, self.n_images
             plan = identity_batches(pairs.labels[rows], n_identities=p, n_images=k, seed=seed, epoch=epoch)
         else:
-            plan = random_batches(len(rows), batch_size=self.batch_size, seed=seed, epoch=epoch)
+            partial = self.caption_drop > 0 and len(rows) > self.batch_size
+            plan = random_batches(len(rows), batch_size=self.batch_size, seed=seed, epoch=epoch, drop_last=partial)
         return [rows[places] for places in plan]
 
     @property

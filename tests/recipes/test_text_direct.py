@@ -429,6 +429,12 @@ def test_an_identity_loss_needs_identities(data: TrainSet, workshop: Workshop) -
         workshop.train(text_direct, unnamed, quick(workshop, id=1.0))
 
 
+def test_triplets_of_a_single_identity_are_refused(data: TrainSet, workshop: Workshop) -> None:
+    one = replace(data, identities=data.identities[:1], labels=data.labels * 0)
+    with pytest.raises(DataError, match="--tal: all train pictures are of one identity; aligning triplets needs at"):
+        workshop.train(text_direct, one, quick(workshop, tal=1.0))
+
+
 def test_a_batch_larger_than_the_identities_is_refused(data: TrainSet, workshop: Workshop) -> None:
     with pytest.raises(DataError, match=r"4 identities, but a batch takes 5\. Choose at most --batch-size 4"):
         workshop.train(text_direct, data, quick(workshop, sampler="distinct", batch_size=5))

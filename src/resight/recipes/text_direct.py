@@ -239,4 +239,8 @@ def _check(config: Config, data: TrainSet, pairs: Pairs) -> None:
             f"--join-identity: {n_unknown:,} of {len(data.records):,} train pictures have no identity. Name them, take "
             "them out, or train without it."
         )
+    if config.tal and len(set(pairs.labels.tolist())) < 2:
+        raise DataError(
+            "--tal: all train pictures are of one identity; aligning triplets needs at least 2. Leave it out."
+        )
     config.sampling.check(pairs, seed=config.engine.seed, epochs=config.descent.epochs)
