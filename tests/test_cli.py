@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from resight import __version__
 from resight.cli import COMMANDS, main
@@ -169,6 +171,16 @@ def test_evaluate_shows_and_saves_the_same_figures(
     assert f"{100 * report['tasks'][0]['scores']['mAP']:.1f}" in shown
     assert "with re-ranking (k1 3, k2 2, weight 0.3)" in shown
     assert "by query camera and gallery camera" in shown
+
+
+def test_evaluate_draws_what_captions_find(coloured_people: Path, tmp_path: Path) -> None:
+    words = ["evaluate", *TINY, "--data", str(coloured_people), "--out"]
+    assert main([*words, str(tmp_path / "words"), "--protocol", "text"]) == 0
+    with Image.open(tmp_path / "words" / "answers.jpg") as image:
+        assert image.height > 4 * 200  # a row for each identity
+    coloured_people.write_text(re.sub(",[^,]*$", "", coloured_people.read_text(), flags=re.MULTILINE))
+    assert main([*words, str(tmp_path / "pictures")]) == 0
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["report.json"]
 
 
 def test_evaluate_without_a_match_names_the_way_out(coloured_people: Path, capsys: pytest.CaptureFixture[str]) -> None:

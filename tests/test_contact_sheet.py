@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from resight import contact_sheet
-from resight.contact_sheet import GAP, HEIGHT, MARGIN, WIDTH, draw_sheet, write_clusters, write_sheets
+from resight.contact_sheet import GAP, HEIGHT, MARGIN, TEXT, WIDTH, draw_sheet, lines_of, write_clusters, write_sheets
 from resight.data.index import read
 from resight.errors import DataError
 from resight.types import Record
@@ -105,13 +105,36 @@ def test_thumbnails_stand_in_their_order(records: list[Record]) -> None:
     assert sheet.width < WIDTH
 
 
-@pytest.mark.parametrize("size", [(2, 90), (90, 2), (300, 300)])
+@pytest.mark.parametrize("size", [(2, 90), (90, 2), (300, 300), (2000, 2)])
 def test_odd_shapes_and_long_names_stay_on_the_page(picture: Callable[..., Path], size: tuple[int, int]) -> None:
     many = [Record(picture("x.png", size=size), camera="camera\n" * 30) for _ in range(25)]
     sheet = draw_sheet(many, "title " * 100, "about " * 200)
     assert sheet.width <= WIDTH
     edge = np.concatenate([np.asarray(sheet)[:, -MARGIN + 2 :].ravel(), np.asarray(sheet)[:MARGIN].ravel()])
     assert (edge == 255).all()
+
+
+def test_text_is_broken_at_spaces_and_its_end_left_out() -> None:
+    font = contact_sheet._font(TEXT)
+    words = " ".join(f"word{k}" for k in range(60))
+    one, two, three = (lines_of(words, TEXT, 400, n) for n in (1, 2, 3))
+    assert [len(lines) for lines in (one, two, three)] == [1, 2, 3]
+    for lines in (one, two, three):
+        assert all(300 < font.getlength(line) <= 400 for line in lines)
+        assert words.startswith(" ".join(lines).removesuffix("…"))
+        assert lines[-1].endswith("…")
+    assert three[0] == two[0]
+    assert all(line.split()[-1] in words.split() for line in three[:2])
+    assert lines_of("short", TEXT, 400, 2) == ["short"]
+    assert " ".join(lines_of(words, TEXT, 400, 99)) == words
+
+
+def test_text_without_spaces_is_broken_anywhere() -> None:
+    first, second = lines_of("x" * 200, TEXT, 400, 2)
+    assert set(first) == {"x"}
+    assert set(second) == {"x", "…"}
+    assert "".join(lines_of("x" * 100, TEXT, 400, 9)) == "x" * 100
+    assert lines_of("xx", TEXT, 1, 1) == ["…"]
 
 
 def test_a_box_is_cut_out(tmp_path: Path) -> None:

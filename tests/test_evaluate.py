@@ -538,3 +538,15 @@ def test_vectors_that_are_not_of_length_one_are_refused(scale: float) -> None:
     data = splits(query=records, gallery=records)
     with pytest.raises(DataError, match=r"3\.jpg: its vector has length .*, not 1"):
         compare(data, broken, records, None, rules=Rules(rerank=Rerank(4, 2)), source="x")
+
+
+def test_answers_are_given_where_they_are_asked_for(coloured_people: Path) -> None:
+    encoder = Encoder.load("random:64x2/8", size=(32, 16), device="cpu")
+    data = read(coloured_people)
+    report = evaluate(encoder, data, rules=Rules(ties="pessimistic"), with_answers=True)
+    assert {ranked.query.identity for ranked in report.answers} == {"red", "green", "blue", "grey"}
+    precisions = [ranked.average_precision for ranked in report.answers]
+    assert precisions == sorted(precisions, reverse=True)
+    # the captions of an identity are alike, so a row for each identity has the mean of all
+    assert np.mean(precisions) == pytest.approx(report.tasks[1].scores["mAP"])
+    assert evaluate(encoder, data, rules=Rules(ties="pessimistic")) == dataclasses.replace(report, answers=())

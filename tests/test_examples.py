@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from resight.examples import N_EXAMPLES, N_RANKS, N_SHOWN, Ranked, rank_examples
+from resight.examples import (
+    N_CAPTIONS,
+    N_EXAMPLES,
+    N_RANKS,
+    N_SHOWN,
+    N_SHOWN_TO_CAPTION,
+    Ranked,
+    rank_captions,
+    rank_examples,
+)
 from resight.metrics import Ties
 from resight.types import Embeddings, Record
 
@@ -155,3 +165,113 @@ def test_a_query_without_anything_to_find_is_in_no_list() -> None:
     found = rank_examples(pictures, [*query, *gallery], query, gallery, cross_camera=True)
     assert [ranked.query for ranked in (*found.best, *found.worst)] == query[:1]
     assert found.cmc.tolist() == [1.0] * N_RANKS
+
+
+def captions_of(vectors: np.ndarray, query: list[Record]) -> Embeddings:
+    asked = [(record, caption) for record in query for caption in record.captions]
+    made = embeddings(vectors, [record for record, _ in asked])
+    return dataclasses.replace(made, captions=tuple(caption for _, caption in asked))
+
+
+def pictures_of(vectors: np.ndarray, records: list[Record]) -> Embeddings:
+    """Only the aligned vectors are theirs."""
+    made = embeddings(vectors, records)
+    return dataclasses.replace(made, embedding=np.zeros_like(made.embedding), aligned=made.embedding)
+
+
+def test_a_caption_finds_its_own_picture_too_and_pictures_of_its_own_camera() -> None:
+    records = [Record(Path("/0"), "p", "a", captions=("one", "two")), record(1, "p", "a"), record(2, None, "a")]
+    pictures = pictures_of(np.array([[1, 0.0], [0, 1], [1, 1]]), records)
+    (found,) = rank_captions(captions_of(np.array([[0.1, 1], [1, 0]]), records), pictures, records, records, records)
+    # "one" likes 1 (right), 2 (wrong), 0 (right): 5/6; "two" 0, 2, 1: the same; equals keep their order
+    assert (found.query, found.caption, found.first_rank) == (records[0], "one", 1)
+    assert found.average_precision == pytest.approx((1 + 2 / 3) / 2)
+    assert [(match.record, match.right) for match in found.matches] == [
+        (records[1], True),
+        (records[2], False),
+        (records[0], True),
+    ]
+    assert found.matches[0].similarity == pytest.approx(1 / np.sqrt(1.01), abs=1e-6)
+
+
+@pytest.mark.parametrize("ties", ["stable", "optimistic", "pessimistic"])
+@pytest.mark.parametrize("seed", range(4))
+def test_captions_equal_a_plain_loop(ties: Ties, seed: int) -> None:
+    """Query and gallery share pictures; vectors of few values tie often; some identities are unknown."""
+    generator = np.random.default_rng(seed)
+    names = [*"abcdefghijklmnopqrstuvw", None]
+    everything = [
+        dataclasses.replace(
+            record(k, names[generator.integers(24)], "a"),
+            captions=tuple(f"{k} {n}" for n in range(generator.integers(4))),
+        )
+        for k in range(80)
+    ]
+    query, gallery = everything[:50], everything[30:]
+    corners = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0.5, 0.5, 0.5, 0.5], [0, 0, 1, 0]])
+    pictures = pictures_of(corners[generator.integers(4, size=80)], everything)
+    asked = [(one, caption) for one in query for caption in one.captions]
+    captions = captions_of(corners[generator.integers(4, size=len(asked))], query)
+    found = rank_captions(captions, pictures, everything, query, gallery, ties=ties)
+    assert pictures.aligned is not None
+    truth = {}
+    for row, (one, caption) in enumerate(asked):
+        nobody = Record(Path("/words"), one.identity)  # its own picture stays, and so do those of its camera
+        similarities = (pictures.aligned[30:] @ captions.embedding[row]).tolist()
+        ordered, precision = plainly(nobody, gallery, similarities, False, ties)
+        if one.identity is not None and not np.isnan(precision):
+            truth[caption] = one, ordered, precision
+    assert len(found) == N_CAPTIONS
+    for ranked in found:
+        one, ordered, precision = truth[ranked.caption]
+        assert ranked.query == one
+        assert ranked.average_precision == pytest.approx(precision)
+        assert [match.record for match in ranked.matches] == ordered[:N_SHOWN_TO_CAPTION]
+        assert all(match.right == (match.record.identity == one.identity) for match in ranked.matches)
+        assert [other.identity for other in ordered].index(one.identity) == ranked.first_rank - 1
+    ordered_captions = sorted(truth, key=lambda caption: -truth[caption][2])  # stable
+    places = [ordered_captions.index(ranked.caption) for ranked in found]
+    assert places == sorted(places)
+    assert places[0] == 0
+    if truth[ordered_captions[-1]][0].identity != found[0].query.identity:
+        assert places[-1] == len(truth) - 1
+    assert len({ranked.query.identity for ranked in found}) == N_CAPTIONS
+
+
+def in_order(names: str) -> list[str]:
+    """Which captions are taken of "0 a", "1 b", … for the letters' identities, each worse than the one before."""
+    n = len(names)
+    query = [Record(Path(f"/{k}"), name, captions=(f"{k} {name}",)) for k, name in enumerate(names)]
+    gallery = [record(1000 + k, name) for k, name in enumerate(sorted(set(names)))]
+    gallery += [record(2000 + k, None) for k in range(n)]
+    letters, size = sorted(set(names)), len(set(names))
+    views = np.zeros((len(gallery), size + n))
+    views[:size, :size] = np.eye(size)
+    views[size:, size:] = np.eye(n)
+    words = np.zeros((n, size + n))
+    for k, name in enumerate(names):
+        words[k, letters.index(name)] = 1
+        words[k, size : size + k] = 2  # k distractors come first, so the average precision is 1 / (k + 1)
+    records = [*query, *gallery]
+    pictures = pictures_of(np.concatenate([np.ones((n, size + n)), views]), records)
+    found = rank_captions(captions_of(words, query), pictures, records, query, gallery)
+    assert [ranked.first_rank for ranked in found] == [int(ranked.caption.split()[0]) + 1 for ranked in found]
+    return [ranked.caption for ranked in found]
+
+
+def test_captions_are_spread_evenly_from_the_best_to_the_worst() -> None:
+    names = "".join(chr(ord("A") + k) for k in range(23))
+    assert [int(caption.split()[0]) for caption in in_order(names)] == list(range(0, 23, 2))
+
+
+def test_an_identity_s_second_caption_gives_way_to_the_nearest() -> None:
+    assert in_order("abcabc") == ["0 a", "1 b", "5 c"]  # in the middle, 2, stands another of c
+    assert in_order("aaaaaab") == ["0 a", "6 b"]
+    assert in_order("abbbbba") == ["0 a", "5 b"]  # the last is of the first's identity
+
+
+def test_captions_without_anything_to_find_are_not_shown() -> None:
+    query = [Record(Path("/0"), "p", captions=("lonely",)), Record(Path("/1"), None, captions=("unknown",))]
+    gallery = [record(2, "q"), record(3, None)]
+    pictures = pictures_of(np.eye(4), [*query, *gallery])
+    assert rank_captions(captions_of(np.eye(4)[:2], query), pictures, [*query, *gallery], query, gallery) == ()

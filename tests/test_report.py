@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from rich.console import Console
 
 from resight.errors import DataError
 from resight.evaluate import ENDS_OF_TIES, CameraPair, Report, Rerank, Rules, Task
+from resight.examples import Ranked
 from resight.report import as_json, show, write_json
+from resight.types import Record
 
 SCORES = {"mAP": 0.61239, "R1": 0.8, "R5": 0.9, "R10": 0.95, "R20": 1.0, "mINP": 0.2}
 BETTER = {**SCORES, "mAP": 0.71, "R1": 0.85}
@@ -111,6 +114,11 @@ def test_json_gives_everything_back(tmp_path: Path) -> None:
     assert stored["tasks"][0]["reranked"] == BETTER
     assert stored["tasks"][0]["at_ties"]["pessimistic"] == {"mAP": 0.61239, "R1": 0.8}
     assert stored["rules"]["rerank"] == {"k1": 50, "k2": 15, "weight": 0.3}
+
+
+def test_json_leaves_the_answers_out() -> None:
+    answer = Ranked(Record(Path("/pictures/0.jpg"), "p"), 1.0, 1, (), "a person")
+    assert as_json(replace(report(), answers=(answer,))) == as_json(report())
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

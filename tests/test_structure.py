@@ -38,6 +38,7 @@ LAYERS = {
     "progress": 1,
     "whole_batch": 2,
     "encoder": 3,
+    "answers": 4,
     "contact_sheet": 3,
     "examples": 3,
     "optim": 3,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from resight.data.images import open_image
 from resight.data.index import write_index
@@ -59,11 +59,15 @@ def write_sheets(records: Sequence[Record], name: str, folder: Path) -> None:
         path = folder / (f"{name}-{page + 1}.jpg" if page else f"{name}.jpg")
         shown = records[page * PER_PAGE : (page + 1) * PER_PAGE]
         title = f"{name}, page {page + 1} of {n_pages}" if n_pages > 1 else name
-        sheet = draw_sheet(shown, title, _about(records))
-        try:
-            sheet.save(path, quality=88)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be written ({error}). Free the disk or name another place.") from error
+        save_sheet(draw_sheet(shown, title, _about(records)), path)
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Writes a page as JPEG. Raises DataError when it cannot be written."""
+    try:
+        sheet.save(path, quality=88)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error}). Free the disk or name another place.") from error
 
 
 def _about(records: Sequence[Record]) -> str:
@@ -94,26 +98,55 @@ def draw_sheet(records: Sequence[Record], title: str, about: str) -> Image.Image
     width = 2 * MARGIN - GAP + step[0] * min(columns, max(len(pictures), -(-480 // step[0])))  # room for the title
     sheet = Image.new("RGB", (width, top + n_rows * step[1] - GAP + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
-    _write(pen, (MARGIN, MARGIN), title, TITLE, INK, width - 2 * MARGIN)
-    _write(pen, (MARGIN, MARGIN + TITLE + 8), about, TEXT, MUTED, width - 2 * MARGIN)
+    write_line(pen, (MARGIN, MARGIN), title, TITLE, INK, width - 2 * MARGIN)
+    write_line(pen, (MARGIN, MARGIN + TITLE + 8), about, TEXT, MUTED, width - 2 * MARGIN)
     for k, (record, picture) in enumerate(zip(records, pictures, strict=True)):
         left, upper = MARGIN + k % columns * step[0], top + k // columns * step[1]
-        small = ImageOps.contain(picture, place, Image.Resampling.LANCZOS)
-        pen.rectangle((left, upper, left + place[0] - 1, upper + place[1] - 1), fill=PLACE)
-        sheet.paste(small, (left + (place[0] - small.width) // 2, upper + (place[1] - small.height) // 2))
+        paste_thumbnail(sheet, picture, (left, upper), place)
         if record.camera:
-            _write(pen, (left, upper + place[1] + 3), record.camera, LABEL, MUTED, place[0])
+            write_line(pen, (left, upper + place[1] + 3), record.camera, LABEL, MUTED, place[0])
     return sheet
 
 
-def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str, width: int) -> None:
+def paste_thumbnail(sheet: Image.Image, picture: Image.Image, at: tuple[int, int], place: tuple[int, int]) -> None:
+    """Puts the picture, whole, in the middle of a place of that width and height; at: its upper left corner."""
+    small = thumbnail(picture, place)
+    sheet.paste(PLACE, (*at, at[0] + place[0], at[1] + place[1]))
+    sheet.paste(small, (at[0] + (place[0] - small.width) // 2, at[1] + (place[1] - small.height) // 2))
+
+
+def thumbnail(picture: Image.Image, place: tuple[int, int]) -> Image.Image:
+    """The whole picture, as large as a place of that width and height allows; the thinnest is a pixel wide."""
+    scale = min(place[0] / picture.width, place[1] / picture.height)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def write_line(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str, width: int) -> None:
     """One line of text, with its end left out where it is wider than `width`."""
+    (line,) = lines_of(text, size, width, 1)
+    pen.text(at, line, fill=colour, font=_font(size))
+
+
+def lines_of(text: str, size: int, width: int, n_lines: int) -> list[str]:
+    """The text on at most n_lines, broken at spaces where it has any; an end that does not fit is left out with ….
+
+    size: of the letters; width: of a line, in pixels.
+    """
     font = _font(size)
-    text = printable(text)
-    if font.getlength(text) > width:
-        fitting = bisect_right(range(len(text)), float(width), key=lambda n: font.getlength(f"{text[:n]}…"))
-        text = f"{text[: max(0, fitting - 1)]}…"
-    pen.text(at, text, fill=colour, font=font)
+    rest = printable(text)
+    lines: list[str] = []
+    while font.getlength(rest) > width:
+        tail = "…" if len(lines) == n_lines - 1 else ""
+        lengths = (font.getlength(f"{rest[:n]}{tail}") for n in range(1, len(rest)))
+        fitting = sum(1 for _ in takewhile(lambda length: length <= width, lengths))
+        if tail:
+            return [*lines, f"{rest[:fitting].rstrip()}{tail}"]
+        end = rest.rfind(" ", 0, fitting + 1)
+        end = end if end > 0 else max(1, fitting)
+        lines.append(rest[:end])
+        rest = rest[end:].lstrip()
+    return [*lines, rest]
 
 
 @cache

@@ -15,6 +15,7 @@ from resight.data.dataset import fingerprint, require_pictures
 from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions
 from resight.encoder import Encoder
 from resight.errors import ConfigError, DataError
+from resight.examples import Ranked, rank_captions
 from resight.metrics import (
     Labels,
     Ranking,
@@ -121,7 +122,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `resight evaluate` found. data: fingerprint of the records that were compared; notes: a line each."""
+    """What `resight evaluate` found.
+
+    data: fingerprint of the records that were compared. notes: a line each. answers: what some captions find, the best
+    first; empty where nobody asked, or where captions were not compared.
+    """
 
     encoder: str
     fingerprint: str
@@ -131,6 +136,7 @@ class Report:
     rules: Rules
     tasks: tuple[Task, ...]
     notes: tuple[str, ...]
+    answers: tuple[Ranked, ...] = ()
 
 
 def evaluate(
@@ -140,14 +146,15 @@ def evaluate(
     rules: Rules | None = None,
     subset: Subset = "test",
     config: EmbedConfig = PLAINLY,
+    with_answers: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Pictures against pictures; and captions against pictures, both ways, where there are captions and a text tower.
 
     Captions come first where the data's own protocol is text, and alone where the rules ask for it.
-    subset "validation" and "train" use those records as query and gallery at once. Raises DataError when the subset is
-    empty, when no query has anything to find and when files are missing (all before anything is embedded), and when a
-    picture cannot be read.
+    subset "validation" and "train" use those records as query and gallery at once. with_answers: the report shows what
+    some captions find. Raises DataError when the subset is empty, when no query has anything to find and when files are
+    missing (all before anything is embedded), and when a picture cannot be read.
     """
     rules = rules or Rules()
     plan = _plan(splits, rules, subset, with_text=encoder.can_read)
@@ -156,7 +163,14 @@ def evaluate(
     captions = embed_captions(encoder, plan.query, precision=config.precision) if plan.words else None
     source = encoder.card.source
     report = compare(splits, pictures, plan.records, captions, rules=rules, subset=subset, source=source)
-    return replace(report, notes=(*report.notes, *_cut(encoder, () if captions is None else captions.captions)))
+    if captions is None:
+        return report
+    if with_answers:
+        answers = rank_captions(
+            captions, pictures, plan.records, plan.query, plan.gallery, ties=rules.ties, device=rules.device
+        )
+        report = replace(report, answers=answers)
+    return replace(report, notes=(*report.notes, *_cut(encoder, captions.captions)))
 
 
 def _cut(encoder: Encoder, captions: Sequence[str]) -> list[str]:

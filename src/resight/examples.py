@@ -1,4 +1,4 @@
-"""The CMC of an encoder, and the queries that it answers best and worst, with what stands at the top of their lists."""
+"""The CMC of an encoder, and what stands at the top of the lists of some queries: pictures, or captions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resight.metrics import Labels, Ties, cmc, numbers, rank
+from resight.metrics import Labels, Ranking, Ties, cmc, numbers, rank
 from resight.neighbours import similarity_blocks
 from resight.types import Embeddings, Record
 
 N_RANKS = 20
 N_EXAMPLES = 6
-N_SHOWN = 10
+N_SHOWN = 10  # pictures of a list
+N_CAPTIONS, N_SHOWN_TO_CAPTION = 12, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,16 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A query, the N_SHOWN pictures most similar to it, and the rank of the first right one, counting from 1."""
+    """A query, the pictures most similar to it, and the rank of the first right one, counting from 1.
+
+    caption: where a text asked, that text; `query` is then the picture that it was written for.
+    """
 
     query: Record
     average_precision: float
     first_rank: int
     matches: tuple[Match, ...]
+    caption: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +63,78 @@ def rank_examples(
 
     pictures: one row for each of `records`, which hold every record of query and gallery. cross_camera and ties: as
     in `metrics.rank`, whose rule of what is left out of a gallery holds for the lists too. No query is in both lists.
+    The lists are N_SHOWN long.
     """
-    position = {record: row for row, record in enumerate(records)}
-    query_rows, gallery_rows = ([position[record] for record in side] for side in (query, gallery))
+    query_rows, gallery_rows = _rows(query, records), _rows(gallery, records)
     labels = Labels(numbers(pictures.identities), numbers(pictures.cameras), numbers(pictures.paths))
-    asked, offered = labels.take(np.array(query_rows)), labels.take(np.array(gallery_rows))
-    query_vectors, gallery_vectors = pictures.embedding[query_rows], pictures.embedding[gallery_rows]
-    ranking = rank(
-        similarity_blocks(query_vectors, gallery_vectors), asked, offered, cross_camera=cross_camera, ties=ties
+    vectors = pictures.embedding
+    comparison = _Comparison(
+        vectors[query_rows],
+        vectors[gallery_rows],
+        labels.take(query_rows),
+        labels.take(gallery_rows),
+        cross_camera,
+        ties,
     )
+    ranking = comparison.rank()
 
     def look(q: int) -> Ranked:
-        similarities = gallery_vectors @ query_vectors[q]
-        top = _top(similarities, asked.take(np.array([q])), offered, cross_camera=cross_camera, ties=ties)
-        matches = [
-            Match(gallery[row], float(similarities[row]), bool(offered.identities[row] == asked.identities[q]))
-            for row in top
-        ]
         precision, first = float(ranking.average_precision[q]), int(ranking.first_rank[q])
-        return Ranked(query[q], precision, first, tuple(matches))
+        return Ranked(query[q], precision, first, comparison.matches(q, gallery, N_SHOWN))
 
+    identities = comparison.query.identities
+    best = _one_each(_by_precision(ranking), identities)
+    others = _by_precision(ranking, worst_first=True)
+    worst = _one_each(others[~np.isin(others, best)], identities)
+    return Retrieval(cmc(ranking, N_RANKS), tuple(map(look, best)), tuple(map(look, worst)))
+
+
+def rank_captions(
+    captions: Embeddings,
+    pictures: Embeddings,
+    records: Sequence[Record],
+    query: Sequence[Record],
+    gallery: Sequence[Record],
+    *,
+    ties: Ties = "stable",
+    device: str = "cpu",
+) -> tuple[Ranked, ...]:
+    """N_CAPTIONS captions that have something to find, from the best to the worst by average precision.
+
+    They are evenly spaced among all such captions, which stand in the query's order where they are equals; at most
+    one of an identity. captions: a row for each caption of the query, in its order. pictures: one for each of
+    `records`, which hold the gallery; with `aligned` vectors. The whole gallery is ranked, N_SHOWN_TO_CAPTION of it are
+    in a list.
+    """
+    assert pictures.aligned is not None
+    asked = [(record, caption) for record in query for caption in record.captions]
+    gallery_rows = _rows(gallery, records)
+    identities = numbers((*captions.identities, *(pictures.identities[row] for row in gallery_rows)))
+    of_captions, of_gallery = Labels(identities[: len(asked)]), Labels(identities[len(asked) :])
+    comparison = _Comparison(captions.embedding, pictures.aligned[gallery_rows], of_captions, of_gallery, False, ties)
+    ranking = comparison.rank(device)
+    return tuple(
+        Ranked(
+            asked[q][0],
+            float(ranking.average_precision[q]),
+            int(ranking.first_rank[q]),
+            comparison.matches(q, gallery, N_SHOWN_TO_CAPTION),
+            asked[q][1],
+        )
+        for q in _spread(_by_precision(ranking), of_captions.identities)
+    )
+
+
+def _rows(side: Sequence[Record], records: Sequence[Record]) -> NDArray[np.int64]:
+    position = {record: row for row, record in enumerate(records)}
+    return np.array([position[record] for record in side])
+
+
+def _by_precision(ranking: Ranking, *, worst_first: bool = False) -> NDArray[np.int64]:
+    """The queries that have something to find, ordered by average precision; equals keep their order."""
     valid = np.flatnonzero(ranking.valid)
     precision = ranking.average_precision[valid]
-    best = _one_each(valid[np.argsort(-precision, kind="stable")], asked.identities)
-    others = valid[np.argsort(precision, kind="stable")]
-    worst = _one_each(others[~np.isin(others, best)], asked.identities)
-    return Retrieval(cmc(ranking, N_RANKS), tuple(map(look, best)), tuple(map(look, worst)))
+    return valid[np.argsort(precision if worst_first else -precision, kind="stable")]
 
 
 def _one_each(ordered: NDArray[np.int64], identities: NDArray[np.integer]) -> list[int]:
@@ -94,16 +145,53 @@ def _one_each(ordered: NDArray[np.int64], identities: NDArray[np.integer]) -> li
     return list(first.values())[:N_EXAMPLES]
 
 
-def _top(
-    similarities: NDArray[np.float32], query: Labels, gallery: Labels, *, cross_camera: bool, ties: Ties
-) -> NDArray[np.int64]:
-    """The gallery rows at the top of one query's list, without what the rule leaves out."""
-    assert query.cameras is not None
-    assert gallery.cameras is not None
-    right = gallery.identities == query.identities
-    left_out = gallery.pictures == query.pictures
-    if cross_camera:
-        left_out |= right & (gallery.cameras == query.cameras) & (query.cameras >= 0)
-    first = {"stable": np.zeros_like(right), "optimistic": ~right, "pessimistic": right}[ties]
-    kept = np.flatnonzero(~left_out)
-    return kept[np.lexsort((kept, first[kept], -similarities[kept]))][:N_SHOWN]
+def _spread(ordered: NDArray[np.int64], identities: NDArray[np.integer]) -> list[int]:
+    """N_CAPTIONS of the ordered queries, in their order, evenly spaced, or fewer where there are fewer identities.
+
+    The first and the last are chosen before those between; where an identity is taken the nearest other stands in.
+    """
+    last = len(ordered) - 1
+    n = min(N_CAPTIONS, len(np.unique(identities[ordered])))
+    free = np.ones(len(ordered), dtype=bool)
+    chosen = []
+    for place in sorted(np.linspace(0, last, n).round(), key=lambda place: min(place, last - place)):
+        open_places = np.flatnonzero(free)
+        nearest = int(open_places[np.abs(open_places - place).argmin()])
+        free &= identities[ordered] != identities[ordered[nearest]]
+        chosen.append(nearest)
+    return [int(ordered[place]) for place in sorted(chosen)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Vectors [Q, D] and [G, D], what is known of them, and the rule of `metrics.rank`."""
+
+    query_vectors: NDArray[np.float32]
+    gallery_vectors: NDArray[np.float32]
+    query: Labels
+    gallery: Labels
+    cross_camera: bool
+    ties: Ties
+
+    def rank(self, device: str = "cpu") -> Ranking:
+        blocks = similarity_blocks(self.query_vectors, self.gallery_vectors, device=device)
+        return rank(blocks, self.query, self.gallery, cross_camera=self.cross_camera, ties=self.ties)
+
+    def matches(self, q: int, gallery: Sequence[Record], n: int) -> tuple[Match, ...]:
+        """The n pictures at the top of one query's list, without what the rule leaves out."""
+        similarities = self.gallery_vectors @ self.query_vectors[q]
+        right = self.gallery.identities == self.query.identities[q]
+        kept = np.flatnonzero(~self._left_out(q, right))
+        first = {"stable": np.zeros_like(right), "optimistic": ~right, "pessimistic": right}[self.ties]
+        top = kept[np.lexsort((kept, first[kept], -similarities[kept]))][:n]
+        return tuple(Match(gallery[row], float(similarities[row]), bool(right[row])) for row in top)
+
+    def _left_out(self, q: int, right: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        left_out = np.zeros_like(right)
+        if self.query.pictures is not None:
+            left_out |= self.gallery.pictures == self.query.pictures[q]
+        if self.cross_camera:
+            assert self.query.cameras is not None
+            camera = self.query.cameras[q]
+            left_out |= right & (self.gallery.cameras == camera) & (camera >= 0)
+        return left_out

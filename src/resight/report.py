@@ -19,8 +19,8 @@ COLUMNS = ("mAP", *(f"R{rank}" for rank in RANKS), "mINP")
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Plain JSON values; every score is a share from 0 to 1."""
-    return asdict(report)
+    """Plain JSON values, without the answers, which are to be looked at; every score is a share from 0 to 1."""
+    return {name: value for name, value in asdict(report).items() if name != "answers"}
 
 
 def show(report: Report, console: Console) -> None:

@@ -111,7 +111,7 @@ class EvaluateCommand:
     cache: bool = False
     """Keep the decoded pictures (see `resight doctor` for the folder), so that the next run reads them at once."""
     out: Path | None = None
-    """Folder to write report.json to."""
+    """Folder to write report.json to, and answers.jpg, what some captions find, where captions are compared."""
     json: bool = False
     """Print the report as JSON."""
 
@@ -120,6 +120,7 @@ def evaluate(arguments: EvaluateCommand) -> int:
     from rich.console import Console
 
     import resight.report as reports
+    from resight.answers import write_answers
     from resight.embed import prepare_folder
     from resight.evaluate import Rerank, Rules
     from resight.evaluate import evaluate as measure
@@ -142,9 +143,20 @@ def evaluate(arguments: EvaluateCommand) -> int:
     )
     say_slow(encoder, config.precision)
     with progress_bar("embed") as progress:
-        report = measure(encoder, splits, rules=rules, subset=arguments.subset, config=config, progress=progress)
+        report = measure(
+            encoder,
+            splits,
+            rules=rules,
+            subset=arguments.subset,
+            config=config,
+            with_answers=arguments.out is not None,
+            progress=progress,
+        )
     if arguments.out is not None:
         reports.write_json(report, arguments.out)
+        if report.answers:
+            title = f"{report.encoder} on {report.data_name}, {report.subset}"
+            write_answers(report.answers, title, arguments.out / "answers.jpg")
     if arguments.json:
         print_json(reports.as_json(report))
     else:
