@@ -18,7 +18,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from compare_recipes import SIZE, Trial, evaluate, n_seen, spread, train
+from compare_recipes import Trial, evaluate, n_seen, spread, train
 
 SCORES = ("R1", "R5", "R10", "mAP", "mINP")
 DIRECT = "--itc 1 --id 1 --identity-targets"
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--init", required=True)
     parser.add_argument("--epochs", type=int, required=True, help="passes over the pairs, of all stages together")
+    parser.add_argument("--size", nargs=2, default=["128", "64"], help="height and width of the pictures")
     parser.add_argument("--rows", nargs="+", default=["main"], help="main, prompts, or rows by name")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--flags", default="", help="of every training")
@@ -81,13 +82,14 @@ def main() -> None:
     names = [name for asked in arguments.rows for name in groups.get(asked, [asked])]
     if unknown := [name for name in names if name not in known]:
         parser.error(f"--rows: there are {', '.join([*groups, *known])}, not {', '.join(unknown)}")
-    task, path = "text → image", arguments.data
-    before = evaluate(arguments.init, path, arguments.out / "before.json", "--size", "128", "64", task=task)
+    task, path, size = "text → image", arguments.data, ("--size", *arguments.size)
+    before = evaluate(arguments.init, path, arguments.out / "before.json", *size, task=task)
     lines = [["before training", "", *(spread([before], score) for score in SCORES)]]
     told = []
     for name in names:
         row, found = known[name], []
-        flags = [*SIZE, *shlex.split(arguments.flags), *of_recipe.get(row.recipe, []), *row.words(arguments.epochs)]
+        common = [*size, "--normalisation", "init", *shlex.split(arguments.flags)]
+        flags = [*common, *of_recipe.get(row.recipe, []), *row.words(arguments.epochs)]
         for seed in arguments.seeds:
             trial = Trial(name.replace(" ", "-"), row.recipe, path.parent.name, "start", seed)
             encoder = train(trial, arguments.out, path, arguments.init, flags)
