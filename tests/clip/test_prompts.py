@@ -166,8 +166,8 @@ def test_words_as_prompts_with_positions_give_the_feature_of_the_text() -> None:
         (PromptForm(4, 4, 3), CLIP, "Prompts of depth 3: from 1 to 2"),
         (PromptForm(12, 0, position=True), CLIP, "12 text prompts with positions: the tower has 11"),
         (PromptForm(0, 5, position=True), CLIP, r"5 image prompts with positions: the tower has 4\. Choose at most 4"),
-        (PromptForm(0, 1), ClipConfig(RESNET, TEXT), r"a vision transformer's sequence; a ResNet has none\. Choose 0"),
-        (PromptForm(1, 0), ClipConfig(CLIP.image, None), r"need a text tower, and this CLIP has none\. Choose 0"),
+        (PromptForm(0, 1), ClipConfig(RESNET, TEXT), r"a vision transformer; a ResNet has none: --image-length 0"),
+        (PromptForm(1, 0), ClipConfig(CLIP.image, None), r"need a text tower, and this CLIP has none: --text-length 0"),
     ],
 )
 def test_prompts_that_the_towers_cannot_take_are_refused(form: PromptForm, config: ClipConfig, message: str) -> None:

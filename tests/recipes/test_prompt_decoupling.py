@@ -403,7 +403,7 @@ def test_a_resnet_learns_prompts_for_texts_and_its_batch_norms_rest_in_stage_1(
     )
     assert known == fingerprint_of(first.clip)  # buffers too
     assert not torch.equal(encoder.clip.image.bn1.running_mean, first.clip.image.bn1.running_mean)  # type: ignore[union-attr,arg-type]
-    with pytest.raises(ConfigError, match=r"a ResNet has none\. Choose 0"):
+    with pytest.raises(ConfigError, match=r"a ResNet has none: --image-length 0"):
         workshop.train(prompt_decoupling, data, quick(workshop, start=start), init=resnet, run=workshop.run("refused"))
 
 

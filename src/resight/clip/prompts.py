@@ -109,9 +109,9 @@ def _placed(rows: Tensor | None, positions: Tensor) -> Tensor | None:
 
 def _check(form: PromptForm, config: ClipConfig) -> None:
     if form.image_length and isinstance(config.image, ResNetConfig):
-        raise ConfigError("Image prompts are rows of a vision transformer's sequence; a ResNet has none. Choose 0.")
+        raise ConfigError("Image prompts need a vision transformer; a ResNet has none: --image-length 0.")
     if form.text_length and config.text is None:
-        raise ConfigError("Text prompts need a text tower, and this CLIP has none. Choose 0.")
+        raise ConfigError("Text prompts need a text tower, and this CLIP has none: --text-length 0.")
     depths, places = [], []
     if config.text is not None and form.text_length:
         depths.append(config.text.depth)
