@@ -34,10 +34,11 @@ class Row:
 
     def words(self, epochs: int) -> list[str]:
         words = shlex.split(self.flags)
-        if self.recipe == "text-direct" or not self.prompts_share:
+        if not self.prompts_share:
             return [*words, "--epochs", str(epochs)]
         first = max(1, round(epochs * self.prompts_share))
-        return [*words, "--prompt-epochs", str(first), "--epochs", str(max(1, epochs - first))]
+        rest = epochs - first or epochs  # prompts alone: a second stage that is not run
+        return [*words, "--prompt-epochs", str(first), "--epochs", str(rest)]
 
 
 def decoupled(flags: str) -> Row:
