@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib
 import re
 import subprocess
@@ -216,14 +217,14 @@ def reads_of(name: str) -> set[str]:
     """Attributes that the package reads of variables and of `self`, where they are annotated as the class `name`."""
     found: set[str] = set()
     for path in modules():
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             arguments = [*function.args.args, *function.args.kwonlyargs]
-            holders = {a.arg for a in arguments if a.annotation and name in ast.unparse(a.annotation)}
+            holders = {a.arg for a in arguments if a.annotation and name in written(a.annotation)}
             found |= {read.split(".", 1)[1] for read in attributes(function) if read.split(".")[0] in holders}
         for holder in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
             fields = {
-                f.target.id for f in holder.body if isinstance(f, ast.AnnAssign) and name in ast.unparse(f.annotation)
+                f.target.id for f in holder.body if isinstance(f, ast.AnnAssign) and name in written(f.annotation)
             }
             if holder.name == name:
                 found |= {read.removeprefix("self.") for read in attributes(holder) if read.startswith("self.")}
@@ -235,6 +236,15 @@ def reads_of(name: str) -> set[str]:
     return {read.split(".")[0] for read in found}
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+written = functools.cache(ast.unparse)  # the same annotations are looked at for every class of settings
+
+
+@functools.cache
 def attributes(tree: ast.AST) -> set[str]:
     return {
         ast.unparse(node)
