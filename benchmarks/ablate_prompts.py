@@ -60,8 +60,8 @@ PROMPTS = {
     "text side only": decoupled("--image-length 0"),
     "image side only": decoupled("--text-length 0"),
     "with positions": decoupled("--prompt-position"),
-    "depth 3": decoupled("--prompt-depth 3"),
-    "depth 6": decoupled("--prompt-depth 6"),
+    "depth 2": decoupled("--prompt-depth 2"),
+    "depth 4": decoupled("--prompt-depth 4"),
 }
 
 
