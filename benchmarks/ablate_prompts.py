@@ -13,12 +13,11 @@ the table and every figure go to OUT/results.md and OUT/results.json.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from compare_recipes import Trial, evaluate, n_seen, spread, train
+from compare_recipes import Trial, evaluate, n_seen, spread, train, write
 
 SCORES = ("R1", "R5", "R10", "mAP", "mINP")
 DIRECT = "--itc 1 --id 1 --identity-targets"
@@ -99,11 +98,7 @@ def main() -> None:
             print(f"{name} {seed}: " + " ".join(f"{score} {100 * scores[score]:.1f}" for score in SCORES), flush=True)
         lines.append([name, f"{found[0]['seen']:,}", *(spread(found, score) for score in SCORES)])
         told.append({"row": name, "recipe": row.recipe, "flags": " ".join(flags), "before": before, "runs": found})
-    heads = ["row", "pairs seen", *SCORES]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *lines])
-    (arguments.out / "results.md").write_text(table + "\n", encoding="utf-8")
-    (arguments.out / "results.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    print(table)
+    write(arguments.out, ["row", "pairs seen", *SCORES], lines, told)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,14 @@ def spread(runs: Sequence[dict[str, float]], score: str) -> str:
     return f"{100 * statistics.fmean(values):.1f}{deviation} ({low:.0f}–{high:.0f})"
 
 
+def write(out: Path, heads: Sequence[str], rows: Sequence[Sequence[str]], everything: object) -> None:
+    """The table as OUT/results.md and on the screen, every figure as OUT/results.json."""
+    table = "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
+    (out / "results.md").write_text(table + "\n", encoding="utf-8")
+    (out / "results.json").write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
+    print(table)
+
+
 def named(pairs: Sequence[str]) -> dict[str, str]:
     return {pair.partition("=")[0]: pair.partition("=")[2] or pair for pair in pairs}
 
@@ -123,11 +131,7 @@ def main() -> None:
                 rows.append([data_name, init_name, name, seen, spread(found, "R1"), spread(found, "mAP")])
                 told = {"data": data_name, "init": init_name, "recipe": name, "flags": " ".join(flags)}
                 everything.append(told | {"before": before, "runs": found})
-    heads = ["data", "start", "recipe", "pictures seen", "R1", "mAP"]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
-    (arguments.out / "results.md").write_text(table + "\n", encoding="utf-8")
-    (arguments.out / "results.json").write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
-    print(table)
+    write(arguments.out, ["data", "start", "recipe", "pictures seen", "R1", "mAP"], rows, everything)
 
 
 if __name__ == "__main__":

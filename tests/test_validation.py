@@ -8,6 +8,7 @@ import pytest
 import resight.validation
 from resight.embed import EmbedConfig
 from resight.encoder import Encoder
+from resight.evaluate import Rules
 from resight.types import Splits
 from resight.validation import validation_scores
 
@@ -21,13 +22,13 @@ def test_validation_embeds_in_evaluation_mode_and_goes_back(
     encoder = Encoder.load("random:64x2/16", size=(32, 16), device="cpu").train(training)
     seen = []
 
-    def evaluate(encoder: Encoder, splits: Splits, *, subset: str, config: EmbedConfig) -> object:
-        seen.append((encoder.training, splits, subset, config.cache))
+    def evaluate(encoder: Encoder, splits: Splits, *, rules: Rules, subset: str, config: EmbedConfig) -> object:
+        seen.append((encoder.training, splits, rules, subset, config.cache))
         return SimpleNamespace(tasks=[SimpleNamespace(scores={"mAP": 0.5, "R1": 0.7, "R5": 0.9})])
 
     monkeypatch.setattr(resight.validation, "evaluate", evaluate)
     assert validation_scores(encoder, APART, tmp_path) == {"mAP": 0.5, "R1": 0.7}
-    assert seen == [(False, APART, "validation", tmp_path)]
+    assert seen == [(False, APART, Rules(protocol=APART.protocol), "validation", tmp_path)]
     assert encoder.training is training
 
 

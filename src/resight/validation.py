@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resight.embed import EmbedConfig
 from resight.encoder import Encoder
-from resight.evaluate import evaluate
+from resight.evaluate import Rules, evaluate
 from resight.types import Splits
 
 
@@ -19,6 +19,7 @@ def validation_scores(encoder: Encoder, validation: Splits | None, cache: Path) 
         raise ValueError("no identities were kept apart for validation")
     was_training = encoder.training
     encoder.eval()
-    report = evaluate(encoder, validation, subset="validation", config=EmbedConfig(cache=cache))
+    rules = Rules(protocol=validation.protocol)  # asked for by name, text comes alone, without pictures by pictures
+    report = evaluate(encoder, validation, rules=rules, subset="validation", config=EmbedConfig(cache=cache))
     encoder.train(was_training)
     return {name: report.tasks[0].scores[name] for name in ("mAP", "R1")}
