@@ -15,3 +15,7 @@ class ConfigError(ResightError):
 
 class CheckpointError(ResightError):
     """Weights or an encoder folder are missing, broken, or do not fit."""
+
+
+class GalleryError(ResightError):
+    """A gallery is missing, damaged, full, of another encoder, or its server does not answer."""

@@ -1,0 +1,31 @@
+"""A gallery's place → the gallery: a folder is LanceDB, milvus: is Milvus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resight.gallery.rows import About, Gallery
+
+MILVUS = "milvus:"
+
+
+def create(place: str, about: About) -> Gallery:
+    """A new, empty gallery. Raises GalleryError when something is there already, or nothing can be written there."""
+    if place.startswith(MILVUS):
+        from resight.gallery import milvus
+
+        return milvus.create(place, about)
+    from resight.gallery import lance
+
+    return lance.create(Path(place), about)
+
+
+def open_gallery(place: str) -> Gallery:
+    """The gallery that `create` made. Raises GalleryError when there is none."""
+    if place.startswith(MILVUS):
+        from resight.gallery import milvus
+
+        return milvus.open_gallery(place)
+    from resight.gallery import lance
+
+    return lance.open_gallery(Path(place))
