@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,10 +21,14 @@ N_CANDIDATES = 10
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """What is looked for, as vectors of length 1: of pictures [D], of words [A], or both. notes: for who asked."""
+    """What is looked for, as vectors of length 1: of pictures [D], of words [A], or both.
+
+    rows: ids whose vectors these are, which are not among the answers. notes: for the person who asked.
+    """
 
     picture: NDArray[np.float32] | None = None
     words: NDArray[np.float32] | None = None
+    rows: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -47,6 +52,8 @@ class Terms:
             raise ConfigError(f"top {self.top}: 1 to 10,000 results.")
         if not 0 <= self.text_weight <= 1:
             raise ConfigError(f"text weight {self.text_weight}: 0 (pictures alone) to 1 (words alone).")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ConfigError(f"threshold {self.threshold}: a similarity, -1 to 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +83,13 @@ def seek(
     """
     if not pictures and not texts:
         raise ConfigError("Nothing is asked. Give a picture, words, or the id of a row.")
+    if without and not texts:
+        raise ConfigError("What is left out needs words to be taken from. Leave out --not, or give --text.")
     picture = pool(encoder.embed_images(pictures).embedding) if pictures else None
-    words = text_query(encoder, texts, without=without) if texts else None
-    return Sought(picture, None if words is None else words.vector, () if words is None else words.notes)
+    if not texts:
+        return Sought(picture)
+    words = text_query(encoder, texts, without=without)
+    return Sought(picture, words.vector, notes=words.notes)
 
 
 def seek_rows(gallery: Gallery, ids: Sequence[str]) -> Sought:
@@ -87,7 +98,7 @@ def seek_rows(gallery: Gallery, ids: Sequence[str]) -> Sought:
     missing = sorted(set(ids) - {row.entry.id for row in rows})
     if missing:
         raise GalleryError(f"row {missing[0]}: is not in the gallery. `resight gallery list` shows the ids.")
-    return Sought(pool(np.stack([row.embedding for row in rows])))
+    return Sought(pool(np.stack([row.embedding for row in rows])), rows=tuple(ids))
 
 
 def pool(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,6 +114,8 @@ def pool(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def look(gallery: Gallery, sought: Sought, terms: Terms | None = None) -> Answer:
     """What the gallery has that is like it. Raises GalleryError as `Gallery.search` does."""
     terms = terms or Terms()
+    if sought.rows:
+        terms = replace(terms, where=replace(terms.where, without_ids=(*terms.where.without_ids, *sought.rows)))
     if sought.picture is not None and sought.words is not None:
         both, curve = _by_both(gallery, sought, terms), None
         found = _one_each(both)[: terms.top] if terms.one_each else both[: terms.top]
@@ -138,19 +151,24 @@ def _one_each(found: Sequence[Match]) -> list[Match]:
 
 
 def _by_both(gallery: Gallery, sought: Sought, terms: Terms) -> list[Match]:
-    """The weighted mean of both similarities, of the rows that come first by either."""
+    """The rows that come first by either, by the weighted mean of their two similarities.
+
+    Words spread less than pictures in many a CLIP, so theirs are brought to the pictures' mean and spread.
+    """
     assert sought.picture is not None
     assert sought.words is not None
     n = N_CANDIDATES * terms.top
     by_picture = gallery.search(sought.picture, by="embedding", top=n, where=terms.where, exact=terms.exact)
     by_words = gallery.search(sought.words, by="aligned", top=n, where=terms.where, exact=terms.exact)
     rows = gallery.get(sorted({match.entry.id for match in (*by_picture, *by_words)}))
-    matches = []
-    for row in rows:
-        assert row.aligned is not None  # the search by "aligned" would have refused
-        similarity = (1 - terms.text_weight) * float(row.embedding @ sought.picture)
-        similarity += terms.text_weight * float(row.aligned @ sought.words)
-        matches.append(Match(row.entry, similarity))
+    if not rows:
+        return []
+    pictures = np.stack([row.embedding for row in rows]) @ sought.picture
+    words = np.stack([row.aligned for row in rows if row.aligned is not None]) @ sought.words
+    spread = pictures.std() / words.std() if words.std() > 0 else 1.0
+    words = pictures.mean() + spread * (words - words.mean())
+    both = (1 - terms.text_weight) * pictures + terms.text_weight * words
+    matches = [Match(row.entry, float(similarity)) for row, similarity in zip(rows, both, strict=True)]
     return sorted(matches, key=lambda match: (-match.similarity, match.entry.id))
 
 
