@@ -31,6 +31,24 @@ class Query:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Texts that a tower reads whole: `n_wanted` that describe, then those that count as `-weight`. notes as `Query`."""
+
+    texts: tuple[str, ...]
+    n_wanted: int
+    weight: float
+    notes: tuple[str, ...] = ()
+
+    def query(self, vectors: NDArray[np.float32]) -> Query:
+        """vectors: [N, O], of length 1, of `texts` in their order. Raises ConfigError when they cancel out."""
+        exact = vectors.astype(np.float64)
+        wanted = _unit(exact[: self.n_wanted].mean(axis=0))
+        if self.n_wanted < len(exact):
+            wanted = _unit(wanted - self.weight * exact[self.n_wanted :].mean(axis=0))
+        return Query(wanted.astype(np.float32), self.notes)
+
+
 def text_query(encoder: Encoder, texts: Sequence[str], *, without: Sequence[str] = (), weight: float = 0.5) -> Query:
     """The mean direction of `texts`, less `weight` times the mean of `without`.
 
@@ -39,6 +57,12 @@ def text_query(encoder: Encoder, texts: Sequence[str], *, without: Sequence[str]
     and `without` that cancel out, a weight below 0, and an encoder without a text tower; ValueError for one string in
     place of a list.
     """
+    wording = word(encoder, texts, without=without, weight=weight)
+    return wording.query(encoder.embed_texts(wording.texts).embedding)
+
+
+def word(encoder: Encoder, texts: Sequence[str], *, without: Sequence[str] = (), weight: float = 0.5) -> Wording:
+    """What `text_query` has the tower read, for who embeds several queries at once. Raises as `text_query` does."""
     if isinstance(texts, str) or isinstance(without, str):
         raise ValueError("text_query takes lists of texts: write text_query(encoder, [text]).")
     if not 0 <= weight < np.inf:
@@ -49,11 +73,7 @@ def text_query(encoder: Encoder, texts: Sequence[str], *, without: Sequence[str]
     assert encoder.clip.text is not None
     length = encoder.clip.text.config.context_length
     read, left_out = zip(*(shorten(text, length - 2) for text in (*texts, *without)), strict=True)
-    vectors = encoder.embed_texts(read).embedding.astype(np.float64)
-    wanted = _unit(vectors[: len(texts)].mean(axis=0))
-    if without:
-        wanted = _unit(wanted - weight * vectors[len(texts) :].mean(axis=0))
-    return Query(wanted.astype(np.float32), tuple(_notes(left_out, length)))
+    return Wording(read, len(texts), weight, tuple(_notes(left_out, length)))
 
 
 def shorten(text: str, n_tokens: int) -> tuple[str, str]:

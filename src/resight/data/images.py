@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import stat
 import struct
@@ -63,13 +64,26 @@ def decode(path: Path, *, background: Colour = WHITE) -> tuple[Image.Image, tupl
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):  # to open a pipe is to wait
             raise PictureError(f"{path}: is not a regular file. Put a picture there, or remove it.", "not a picture")
         with path.open("rb") as file:
-            image = _header(file, path)
-            image.load()  # first: asking a PNG for its EXIF data would load it, and a second load hides the damage
+            image = _load(file, path, MAX_PIXELS)
             return to_rgb(image, background=background), traits(image)
     except (PictureError, MemoryError):
         raise
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly every built-in exception
         raise _complaint(path, error) from error
+
+
+def open_bytes(
+    content: bytes, name: str, *, box: Box | None = None, background: Colour = WHITE, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """The RGB picture of a file's content, as `open_image` gives it; no file is touched. name: for the messages."""
+    shown = Path(name)
+    try:
+        image = to_rgb(_load(io.BytesIO(content), shown, max_pixels), background=background)
+    except (PictureError, MemoryError):
+        raise
+    except Exception as error:
+        raise _damaged(shown, error) from error
+    return image if box is None else crop(image, box, shown)
 
 
 def to_rgb(image: Image.Image, *, background: Colour = WHITE) -> Image.Image:
@@ -126,7 +140,14 @@ def traits(image: Image.Image) -> tuple[Trait, ...]:
     return tuple(name for name, holds in claims.items() if holds)
 
 
-def _header(file: IO[bytes], path: Path) -> Image.Image:
+def _load(file: IO[bytes], path: Path, max_pixels: int) -> Image.Image:
+    """The decoded picture of a file."""
+    image = _header(file, path, max_pixels)
+    image.load()  # first: asking a PNG for its EXIF data would load it, and a second load hides the damage
+    return image
+
+
+def _header(file: IO[bytes], path: Path, max_pixels: int) -> Image.Image:
     """The picture of a file, its pixels not yet decoded.
 
     Does what Image.open does but for its warning of large pictures, which cannot be silenced in one thread alone.
@@ -142,8 +163,8 @@ def _header(file: IO[bytes], path: Path) -> Image.Image:
             file.seek(0)
             image = factory(file, "")
             width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise _too_large(path, f"{width} × {height}")
+            if width * height > max_pixels:
+                raise _too_large(path, f"{width} × {height}", max_pixels)
             return image
     raise PictureError(
         f"{path}: is not a picture of a known kind ({', '.join(FORMATS)}). Save it as JPEG or PNG, or remove it.",
@@ -151,14 +172,18 @@ def _header(file: IO[bytes], path: Path) -> Image.Image:
     )
 
 
-def _too_large(path: Path, size: str) -> PictureError:
-    limit = f"at most {MAX_PIXELS // 1_000_000} million are read"
+def _too_large(path: Path, size: str, max_pixels: int = MAX_PIXELS) -> PictureError:
+    limit = f"at most {max_pixels / 1_000_000:g} million are read"
     return PictureError(f"{path}: has {size} pixels; {limit}. Scale it down or cut it.", "too large")
+
+
+def _damaged(path: Path, error: Exception) -> PictureError:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return PictureError(f"{path}: is cut short or damaged ({said}). Copy it again or remove it.", "damaged")
 
 
 def _complaint(path: Path, error: Exception) -> PictureError:
     """What to tell the user of something that went wrong between the file and its pixels."""
-    said = " ".join(str(error).split()) or type(error).__name__
     match error:
         case FileNotFoundError() | NotADirectoryError():
             what = f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "does not exist"
@@ -171,7 +196,7 @@ def _complaint(path: Path, error: Exception) -> PictureError:
             return PictureError(
                 f"{path}: cannot be read ({error.strerror}). Check its permissions and the disk.", "unreadable"
             )
-    return PictureError(f"{path}: is cut short or damaged ({said}). Copy it again or remove it.", "damaged")
+    return _damaged(path, error)
 
 
 def _orientation(image: Image.Image) -> int:
