@@ -16,7 +16,19 @@ from lancedb.query import LanceVectorQueryBuilder
 from numpy.typing import NDArray
 
 from resight.errors import GalleryError
-from resight.gallery.rows import EVERYWHERE, About, Entry, Info, Match, Row, Space, Where
+from resight.gallery.rows import (
+    EVERYWHERE,
+    About,
+    Entry,
+    Info,
+    Match,
+    Row,
+    Space,
+    Where,
+    check_ids,
+    check_query,
+    check_rows,
+)
 
 FORMAT = 1
 NOTE = "gallery.json"
@@ -33,31 +45,28 @@ def create(folder: Path, about: About) -> LanceGallery:
         _write_note(folder, about)
     except OSError as error:
         raise GalleryError(f"{folder}: cannot be written ({error}). Free the disk or name another place.") from error
-    return LanceGallery(folder, about)
+    return LanceGallery(folder)
 
 
 def open_gallery(folder: Path) -> LanceGallery:
     """The gallery in a folder. Raises GalleryError when there is none."""
-    try:
-        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        if note.pop("format") != FORMAT:
-            raise GalleryError(f"{folder}: is a gallery of another format. Upgrade resight.")
-        return LanceGallery(folder, About(**note))
-    except FileNotFoundError as error:
-        raise GalleryError(f"{folder}: is no gallery. Make one with `resight gallery create {folder}`.") from error
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise GalleryError(f"{folder / NOTE}: cannot be read ({error}). Copy the gallery again.") from error
+    _read_note(folder)
+    return LanceGallery(folder)
 
 
 class LanceGallery:
     """`Gallery` on a folder."""
 
-    def __init__(self, folder: Path, about: About) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.about = about
         self._table = _connect(folder).open_table(TABLE)
 
+    @property
+    def about(self) -> About:
+        return _read_note(self.folder)
+
     def add(self, rows: Sequence[Row]) -> None:
+        check_rows(rows, self.about)
         if not rows:
             return
         self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(
@@ -65,8 +74,12 @@ class LanceGallery:
         )
 
     def update(self, entries: Sequence[Entry]) -> None:
-        rows = self.get([entry.id for entry in entries])
-        self.add([dataclasses.replace(row, entry=entry) for row, entry in zip(rows, entries, strict=True)])
+        check_ids([entry.id for entry in entries])
+        rows = {row.entry.id: row for row in self.get([entry.id for entry in entries])}
+        missing = [entry.id for entry in entries if entry.id not in rows]
+        if missing:
+            raise GalleryError(f"row {missing[0]!r}: is not in the gallery. `resight gallery list` shows the ids.")
+        self.add([dataclasses.replace(rows[entry.id], entry=entry) for entry in entries])
 
     def remove(self, ids: Sequence[str]) -> int:
         n = self._table.count_rows(_one_of("id", ids)) if ids else 0
@@ -75,6 +88,8 @@ class LanceGallery:
         return n
 
     def forget(self, identity: str) -> int:
+        if not identity:
+            raise ValueError("no identity to forget")
         where = _one_of("identity", [identity])
         n = self._table.count_rows(where)
         self._table.delete(where)
@@ -98,7 +113,7 @@ class LanceGallery:
         query = self._table.search().select(_KNOWN).limit(self._table.count_rows())
         condition = _condition(where)
         found = (query.where(condition) if condition else query).to_arrow().sort_by("id")
-        for values in found.slice(start, limit).to_pylist():
+        for values in found.slice(min(start, found.num_rows), limit).to_pylist():
             yield _entry(values)
 
     def count(self, where: Where = EVERYWHERE) -> int:
@@ -114,13 +129,22 @@ class LanceGallery:
         where: Where = EVERYWHERE,
         exact: bool = False,
     ) -> list[Match]:
+        check_query(vector, by, top, self.about)
+        n = top + 1
+        while True:
+            found = self._nearest(vector, by, n, where, exact)
+            if len(found) < n or found[-1].similarity < found[top - 1].similarity:
+                return found[:top]
+            n *= 2  # more rows are as similar as the last: those with the first ids are wanted
+
+    def _nearest(self, vector: NDArray[np.float32], by: Space, n: int, where: Where, exact: bool) -> list[Match]:
         query = cast(LanceVectorQueryBuilder, self._table.search(vector, vector_column_name=by)).distance_type("dot")
         condition = _condition(where)
         if condition:
             query = query.where(condition, prefilter=True)
         if exact:
             query = query.bypass_vector_index()
-        found = query.select([*_KNOWN, "_distance"]).limit(top).to_arrow().to_pylist()
+        found = query.select([*_KNOWN, "_distance"]).limit(n).to_arrow().to_pylist()
         # LanceDB's dot distance is 1 - the inner product
         matches = [Match(_entry(values), 1 - values["_distance"]) for values in found]
         return sorted(matches, key=lambda match: (-match.similarity, match.entry.id))
@@ -138,14 +162,13 @@ class LanceGallery:
         )
 
     def compact(self) -> None:
-        self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+        self._table.optimize(cleanup_older_than=timedelta(milliseconds=1), delete_unverified=True)
 
     def keep_calibration(self, calibration: Mapping[str, Any] | None) -> None:
-        self.about = dataclasses.replace(self.about, calibration=calibration)
-        _write_note(self.folder, self.about)
+        _write_note(self.folder, dataclasses.replace(self.about, calibration=calibration))
 
     def close(self) -> None:
-        del self._table
+        """Nothing stays open between calls."""
 
 
 _KNOWN = ["id", "content", "path", "identity", "camera", "time", "box", "fields"]
@@ -153,6 +176,18 @@ _KNOWN = ["id", "content", "path", "identity", "camera", "time", "box", "fields"
 
 def _connect(folder: Path) -> lancedb.DBConnection:
     return lancedb.connect(folder, read_consistency_interval=timedelta(0))
+
+
+def _read_note(folder: Path) -> About:
+    try:
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        if note.pop("format") != FORMAT:
+            raise GalleryError(f"{folder}: is a gallery of another format. Upgrade resight.")
+        return About(**note)
+    except FileNotFoundError as error:
+        raise GalleryError(f"{folder}: is no gallery. Make one with `resight gallery create {folder}`.") from error
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise GalleryError(f"{folder / NOTE}: cannot be read ({error}). Copy the gallery again.") from error
 
 
 def _write_note(folder: Path, about: About) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from resight.errors import ConfigError, GalleryError
 
 Space = Literal["embedding", "aligned"]
 """Which of a row's vectors a query is compared with: identity search, or search by words."""
@@ -18,8 +22,8 @@ class Entry:
     """What is known of one picture in a gallery.
 
     id: 1 to 128 characters; a hash of the content unless the user gave one. content: a hash of the picture's file and
-    box. path: where it was when it was added, "" for an array; never read again. identity, camera: None is unknown.
-    time: UTC seconds since 1970, or None. box: as in `Record`. fields: whatever else the user wants to filter by.
+    box. path: where it was when it was added, "" for an array; never read again. identity, camera: None is unknown,
+    never "". time: UTC seconds since 1970, or None. box: as in `Record`. fields: whatever else to filter by.
     """
 
     id: str
@@ -50,7 +54,8 @@ class Where:
     """Which rows to look at, before anything is compared; all that is said must hold.
 
     identities, cameras: one of these; "" stands for unknown. since, until: UTC seconds, since <= time < until; a row
-    without a time is then left out. fields: each name has this value. without_ids: rows that are left out.
+    without a time is then left out. fields: each name has this value. without_ids: rows that are left out. Raises
+    ConfigError for a time that is no finite number.
     """
 
     identities: tuple[str, ...] = ()
@@ -59,6 +64,11 @@ class Where:
     until: float | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     without_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, time in (("since", self.since), ("until", self.until)):
+            if time is not None and not math.isfinite(time):
+                raise ConfigError(f"{name} {time}: expected seconds since 1970 (UTC).")
 
 
 EVERYWHERE = Where()
@@ -118,11 +128,14 @@ class Gallery(Protocol):
     def add(self, rows: Sequence[Row]) -> None:
         """Stores all rows or none. A row whose id is there replaces that one.
 
-        Raises GalleryError for vectors of another width, ValueError for an id that stands twice in `rows`.
+        Raises GalleryError and ValueError as `check_rows` does.
         """
 
     def update(self, entries: Sequence[Entry]) -> None:
-        """Replaces what is known of rows; their vectors stay. Raises GalleryError for an id that is not there."""
+        """Replaces what is known of rows, of all or none; their vectors stay.
+
+        Raises GalleryError for an id that is not there, ValueError for one that stands twice.
+        """
 
     def remove(self, ids: Sequence[str]) -> int:
         """Takes the rows out; how many there were. They are never found again; bytes may stay until `compact`."""
@@ -153,7 +166,7 @@ class Gallery(Protocol):
         """The `top` most similar rows that `where` allows, best first; equally similar ones in the order of their ids.
 
         vector: [D] or [A], of length 1. exact: compare with every row, index or not. Raises GalleryError for a vector
-        of another width, or by "aligned" where rows have no aligned vector.
+        of another width, or by "aligned" where rows have no aligned vector; ValueError for top below 1.
         """
 
     def info(self) -> Info: ...
@@ -165,3 +178,64 @@ class Gallery(Protocol):
         """Stores it in `about`, in place of the former one."""
 
     def close(self) -> None: ...
+
+
+def check_rows(rows: Sequence[Row], about: About) -> None:
+    """Raises GalleryError for a row that the gallery cannot hold, ValueError for an id that stands twice."""
+    check_ids([row.entry.id for row in rows])
+    for row in rows:
+        _check_entry(row.entry)
+        _check_vector(row, "embedding", about.dimension)
+        _check_vector(row, "aligned", about.aligned)
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Raises ValueError for an id that stands twice."""
+    twice = [id_ for id_, n in Counter(ids).items() if n > 1]
+    if twice:
+        raise ValueError(f"row {twice[0]!r} stands twice in one call")
+
+
+def check_query(vector: NDArray[np.float32], by: Space, top: int, about: About) -> None:
+    """Raises what `Gallery.search` says."""
+    width = about.dimension if by == "embedding" else about.aligned
+    if width is None:
+        raise GalleryError("The gallery cannot be searched by words: its encoder has no text tower. Give a picture.")
+    if vector.shape != (width,):
+        raise GalleryError(f"The query has {vector.size} numbers, the gallery's vectors {width}: another encoder's.")
+    if top < 1:
+        raise ValueError(f"top {top}: at least 1")
+
+
+def _check_entry(entry: Entry) -> None:
+    if not 1 <= len(entry.id) <= 128:
+        raise GalleryError(f"row {entry.id!r}: an id has 1 to 128 characters. Give it another.")
+    texts = {"id": entry.id, "path": entry.path, "identity": entry.identity, "camera": entry.camera}
+    for name, text in (*texts.items(), *(("field", text) for pair in entry.fields.items() for text in pair)):
+        if text is not None and ("\0" in text or not _is_unicode(text)):
+            raise GalleryError(f"row {entry.id!r}: {name} {text!r} is not Unicode text. Give it another.")
+    for name in ("identity", "camera"):
+        if texts[name] == "":
+            raise GalleryError(f"row {entry.id!r}: {name} is empty. Leave it out where it is unknown.")
+    if entry.time is not None and not math.isfinite(entry.time):
+        raise GalleryError(f"row {entry.id!r}: time {entry.time} is no number of seconds since 1970.")
+
+
+def _is_unicode(text: str) -> bool:
+    """Names of files may hold bytes that are not UTF-8; Python keeps them as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _check_vector(row: Row, name: Space, width: int | None) -> None:
+    vector = row.embedding if name == "embedding" else row.aligned
+    if (vector is None) != (width is None):
+        has = "no aligned vector, other rows have" if vector is None else "an aligned vector, other rows have none"
+        raise GalleryError(f"row {row.entry.id!r}: {has}. Use the gallery's encoder.")
+    if vector is None:
+        return
+    if vector.shape != (width,):
+        raise GalleryError(f"row {row.entry.id!r}: {name} has {vector.size} numbers, not {width}. Use its encoder.")
+    if not abs(float(vector @ vector) - 1) < 1e-2:
+        raise GalleryError(
+            f"row {row.entry.id!r}: {name} is not of length 1. Normalise it, or embed the picture again."
+        )
