@@ -122,9 +122,9 @@ def test_a_threshold_cuts_the_answer(gallery: Gallery) -> None:
 
 def curve(*similarities: float) -> Curve:
     thresholds = tuple(
-        Threshold(10.0 ** -(k + 2), similarity, similarity, similarity) for k, similarity in enumerate(similarities)
+        Threshold(10.0 ** -(k + 2), *[similarity] * 3, 0.5, 0.4, 0.6) for k, similarity in enumerate(similarities)
     )
-    return Curve(thresholds, 10.0, -5.0, 100, 10_000, 20)
+    return Curve(thresholds, 10.0, -5.0, 100, 10_000, 20, "any-camera", ((0.0, 0.5), (0.5, 1e-3)))
 
 
 def test_a_calibrated_gallery_says_match_ask_or_unknown(gallery: Gallery) -> None:

@@ -1,23 +1,45 @@
-"""Similarity → same or not: thresholds at stated false-match rates, and a probability."""
+"""Similarity → same or not: thresholds at stated false-match rates, and a probability; as a file and as a dictionary."""
 
 from __future__ import annotations
 
+import bisect
+import contextlib
+import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from resight.errors import DataError
+
 Verdict = Literal["match", "ask a person", "unknown"]
+
+Rule = Literal["cross-camera", "any-camera", "other-picture", "any-picture"]
+"""Which pairs of the same individual were compared; never a file with itself, but for the last.
+
+cross-camera: two pictures that are not known to be of one camera. any-camera: two pictures. other-picture: a caption and
+a picture that it was not written for. any-picture: a caption and any picture of its individual.
+"""
+
+FILE = "calibration.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """rate: share of pairs of different individuals that are at least this similar. low, high: 95 % interval of it."""
+    """rate: share of pairs of different individuals that are at least this similar. low, high: 95 % interval of it.
+
+    found: share of pairs of the same individual that are at least this similar, with its 95 % interval.
+    """
 
     rate: float
     similarity: float
     low: float
     high: float
+    found: float
+    found_low: float
+    found_high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +47,8 @@ class Curve:
     """What the similarity of two things says. thresholds: the loosest rate first, at least one.
 
     slope, intercept: of the logistic function that gives the probability when same and different are equally likely
-    beforehand. n_same, n_different: pairs it was learned from, of n_identities.
+    beforehand; slope > 0. n_same, n_different: pairs it was learned from, of n_identities. rule: which pairs of the
+    same. different: (similarity, share of pairs of different individuals that are at least so similar), rising.
     """
 
     thresholds: tuple[Threshold, ...]
@@ -34,6 +57,12 @@ class Curve:
     n_same: int
     n_different: int
     n_identities: int
+    rule: Rule
+    different: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        if not self.thresholds or not self.different or not self.slope > 0:
+            raise ValueError(f"{len(self.thresholds)} thresholds, {len(self.different)} shares, slope {self.slope}")
 
     def judge(self, similarity: float) -> Verdict:
         """A match from the strictest threshold on, unknown below the loosest, and between them a person should look."""
@@ -43,7 +72,29 @@ class Curve:
 
     def probability(self, similarity: float) -> float:
         """That the two are the same, if they were as likely as not before."""
-        return 1 / (1 + math.exp(-(self.slope * similarity + self.intercept)))
+        odds = self.slope * similarity + self.intercept
+        small = math.exp(-abs(odds))  # of a positive number exp may overflow
+        return 1 / (1 + small) if odds >= 0 else small / (1 + small)
+
+    def false_match_rate(self, similarity: float) -> float:
+        """Share of pairs of different individuals that are at least so similar.
+
+        Outside what was measured it is that of the end: at most so many above, at least so many below.
+        """
+        similarities = [point for point, _ in self.different]
+        above = bisect.bisect_right(similarities, similarity)
+        if above in (0, len(similarities)):
+            return self.different[min(above, len(similarities) - 1)][1]
+        (left, more), (right, fewer) = self.different[above - 1 : above + 1]
+        return more * (fewer / more) ** ((similarity - left) / (right - left))  # the logarithm runs straight between
+
+
+def chance_of_a_false_match(rate: float, n_rows: int) -> float:
+    """Upper estimate of the share of searches among n_rows of others that bring up one of them or more.
+
+    1 - (1 - rate)^n holds for independent pairs; rows that resemble each other are wrong together, hence less often.
+    """
+    return 1.0 if rate >= 1 else -math.expm1(n_rows * math.log1p(-rate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +114,7 @@ class Calibration:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Calibration:
-        """Raises KeyError or TypeError for anything but what `as_dict` gives."""
+        """Raises KeyError, TypeError or ValueError for anything but what `as_dict` gives."""
         words = values["words"]
         return Calibration(
             values["encoder"], values["data"], _curve(values["pictures"]), None if words is None else _curve(words)
@@ -72,4 +123,27 @@ class Calibration:
 
 def _curve(values: Mapping[str, Any]) -> Curve:
     thresholds = tuple(Threshold(**threshold) for threshold in values["thresholds"])
-    return Curve(**dict(values) | {"thresholds": thresholds})
+    different = tuple((float(similarity), float(share)) for similarity, share in values["different"])
+    return Curve(**dict(values) | {"thresholds": thresholds, "different": different})
+
+
+def write(calibration: Calibration, file: Path) -> None:
+    """Writes it as JSON, whole or not at all. Raises DataError when it cannot be written."""
+    new = file.with_name(f".{file.name}.{os.getpid()}.new")
+    try:
+        new.write_text(json.dumps(calibration.as_dict(), indent=2) + "\n", encoding="utf-8")
+        new.replace(file)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be written ({error}). Free the disk or name another place.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink()
+
+
+def read(file: Path) -> Calibration:
+    """What `write` wrote. Raises DataError when it is missing, damaged, or something else."""
+    try:
+        return Calibration.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        found = " ".join(str(error).split())
+        raise DataError(f"{file}: is not a calibration ({found}). Make it with `resight calibrate`.") from error
