@@ -122,7 +122,8 @@ def test_a_threshold_cuts_the_answer(gallery: Gallery) -> None:
 
 def curve(*similarities: float) -> Curve:
     thresholds = tuple(
-        Threshold(10.0 ** -(k + 2), *[similarity] * 3, 0.5, 0.4, 0.6) for k, similarity in enumerate(similarities)
+        Threshold(10.0 ** -(k + 2), similarity, similarity, similarity, 0.5, 0.4, 0.6)
+        for k, similarity in enumerate(similarities)
     )
     return Curve(thresholds, 10.0, -5.0, 100, 10_000, 20, "any-camera", ((0.0, 0.5), (0.5, 1e-3)))
 

@@ -1,4 +1,4 @@
-"""Similarity → same or not: thresholds at stated false-match rates, and a probability; as a file and as a dictionary."""
+"""Similarity → same or not: thresholds at stated false-match rates, and a probability; in memory and as a file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Verdict = Literal["match", "ask a person", "unknown"]
 Rule = Literal["cross-camera", "any-camera", "other-picture", "any-picture"]
 """Which pairs of the same individual were compared; never a file with itself, but for the last.
 
-cross-camera: two pictures that are not known to be of one camera. any-camera: two pictures. other-picture: a caption and
-a picture that it was not written for. any-picture: a caption and any picture of its individual.
+cross-camera: two pictures that are not known to be of one camera. any-camera: two pictures. other-picture: a caption
+and a picture that it was not written for. any-picture: a caption and any picture of its individual.
 """
 
 FILE = "calibration.json"
