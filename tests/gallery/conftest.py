@@ -105,6 +105,7 @@ def allowed() -> Callable[[Entry, Where], bool]:
             and (where.since is None or (entry.time is not None and entry.time >= where.since))
             and (where.until is None or (entry.time is not None and entry.time < where.until))
             and all(entry.fields.get(name) == value for name, value in where.fields.items())
+            and (not where.paths or entry.path in where.paths)
             and entry.id not in where.without_ids
         )
 

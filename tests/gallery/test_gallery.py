@@ -46,6 +46,7 @@ WHERES = [
     Where(fields={"colour": "green"}),
     Where(fields={"size": "o'neil"}),
     Where(fields={'say "yes"': "1"}),
+    Where(paths=("pictures/o'neil/24.jpg", 'pictures/say "yes"/1.jpg', "nowhere.jpg")),
     Where(without_ids=("r003", "nothing's there", 'say "no"')),
     Where(without_ids=tuple(f"r{k:03}" for k in range(59))),
     Where(

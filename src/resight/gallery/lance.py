@@ -268,5 +268,6 @@ def _condition(where: Where) -> str:
     parts += [] if where.since is None else [f"time >= {where.since!r}"]
     parts += [] if where.until is None else [f"time < {where.until!r}"]
     parts += [f"array_has(tags, {_text(_tag(name, value))})" for name, value in where.fields.items()]
+    parts += [_one_of("path", where.paths)] if where.paths else []
     parts += [f"NOT {_one_of('id', where.without_ids)}"] if where.without_ids else []
     return " AND ".join(parts)

@@ -54,8 +54,8 @@ class Where:
     """Which rows to look at, before anything is compared; all that is said must hold.
 
     identities, cameras: one of these; "" stands for unknown. since, until: UTC seconds, since <= time < until; a row
-    without a time is then left out. fields: each name has this value. without_ids: rows that are left out. Raises
-    ConfigError for a time that is no finite number.
+    without a time is then left out. fields: each name has this value. paths: one of these. without_ids: rows that are
+    left out. Raises ConfigError for a time that is no finite number.
     """
 
     identities: tuple[str, ...] = ()
@@ -63,6 +63,7 @@ class Where:
     since: float | None = None
     until: float | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
     without_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -184,7 +185,7 @@ def check_rows(rows: Sequence[Row], about: About) -> None:
     """Raises GalleryError for a row that the gallery cannot hold, ValueError for an id that stands twice."""
     check_ids([row.entry.id for row in rows])
     for row in rows:
-        _check_entry(row.entry)
+        check_entry(row.entry)
         _check_vector(row, "embedding", about.dimension)
         _check_vector(row, "aligned", about.aligned)
 
@@ -207,7 +208,8 @@ def check_query(vector: NDArray[np.float32], by: Space, top: int, about: About) 
         raise ValueError(f"top {top}: at least 1")
 
 
-def _check_entry(entry: Entry) -> None:
+def check_entry(entry: Entry) -> None:
+    """Raises GalleryError for what no gallery can hold."""
     if not 1 <= len(entry.id) <= 128:
         raise GalleryError(f"row {entry.id!r}: an id has 1 to 128 characters. Give it another.")
     texts = {"id": entry.id, "path": entry.path, "identity": entry.identity, "camera": entry.camera}
