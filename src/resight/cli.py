@@ -56,6 +56,7 @@ COMMANDS = (
     Command(
         ("cluster",), "Say who is who among pictures without names, as a table and contact sheets", "cluster:cluster"
     ),
+    Command(("serve",), "Serve a gallery: a page to search it by picture or words, and HTTP", "serve:serve"),
     Command(("doctor",), "Describe this machine and installation, for a bug report", "tour:doctor"),
 )
 

@@ -33,7 +33,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """Texts that a tower reads whole: `n_wanted` that describe, then those that count as `-weight`. notes as `Query`."""
+    """Texts that a tower reads whole: `n_wanted` that describe, then those taken away. weight, notes: of the query."""
 
     texts: tuple[str, ...]
     n_wanted: int

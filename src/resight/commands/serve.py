@@ -1,0 +1,116 @@
+"""`resight serve`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+from dataclasses import dataclass
+
+import tyro
+
+from resight.commands.arguments import say_slow
+from resight.environment import Precision
+from resight.errors import ConfigError
+
+TOKEN = "RESIGHT_TOKEN"
+LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+STOP_SECONDS = 30  # that requests may take to end, once the service is told to stop
+
+
+@dataclass(frozen=True, slots=True)
+class ServeCommand:
+    """Serve a gallery: a page to search it by picture or words, and the same over HTTP for programs.
+
+    Where the environment variable RESIGHT_TOKEN is set, clients must show it; on any address but this machine's own it
+    must be set. Ctrl-C and SIGTERM stop the service once what it began is done.
+    """
+
+    gallery: tyro.conf.Positional[str]
+    """The gallery's folder, milvus://HOST:PORT/NAME, or milvus:FILE.db/NAME."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from others too."""
+    port: int = 8008
+    """Port to listen on; 0 takes a free one."""
+    encoder: str | None = None
+    """What turns pictures into vectors (default: what the gallery was made with); it must be the same encoder."""
+    read_only: bool = False
+    """Refuse to add and to remove."""
+    max_bytes: int = 10_000_000
+    """Bytes of one request, with all its pictures."""
+    max_pixels: int = 25_000_000
+    """Pixels of one picture."""
+    queue: int = 64
+    """Requests that may wait to be embedded; further ones are told to come back later (503)."""
+    batch_size: int = 32
+    """Pictures and texts computed at a time."""
+    batch_wait: float = 0.005
+    """Seconds that a request waits for others, to be computed together."""
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, or a PyTorch device such as cuda:1."""
+    precision: Precision = "float32"
+    """float32; bf16 is several times faster on processors and GPUs that multiply in it, at a cosine above 0.999."""
+
+
+def serve(arguments: ServeCommand) -> int:
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)}: not installed. Run: pip install 'resight[serve]'")
+    import uvicorn
+
+    from resight.encoder import Encoder
+    from resight.gallery.store import open_gallery
+    from resight.service.app import ServeConfig, create_app
+    from resight.service.guard import is_loopback
+
+    token = os.environ.get(TOKEN) or None
+    if token is None and not is_loopback(arguments.host):
+        raise ConfigError(
+            f"--host {arguments.host}: others can reach this address. Set {TOKEN} to a long random text, which "
+            "clients must show; or listen on 127.0.0.1."
+        )
+    config = ServeConfig(
+        token=token,
+        read_only=arguments.read_only,
+        max_bytes=arguments.max_bytes,
+        max_pixels=arguments.max_pixels,
+        queue=arguments.queue,
+        batch_size=arguments.batch_size,
+        batch_wait=arguments.batch_wait,
+        precision=arguments.precision,
+    )
+    listener = listen(arguments.host, arguments.port)
+    gallery = open_gallery(arguments.gallery)
+    about = gallery.about
+    source, options = (about.source, about.options) if arguments.encoder is None else (arguments.encoder, {})
+    encoder = Encoder.load(source, **dict(options) | {"device": arguments.device})
+    say_slow(encoder, arguments.precision)
+    app = create_app(gallery, encoder, config)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, server_header=False, timeout_graceful_shutdown=STOP_SECONDS)
+    )
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)  # uvicorn raises what it caught once more, when all is done
+    listener.listen()
+    host, port = listener.getsockname()[:2]
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    server.run(sockets=[listener])
+    gallery.close()
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address. Raises ConfigError when it cannot be."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--host {host} --port {port}: cannot be listened on ({error}). Choose another.") from error
+    return listener
