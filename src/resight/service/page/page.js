@@ -3,10 +3,11 @@
 
 import { drawOn } from "/box.js";
 import { FILTERS, fillForm, lines, offerFilters, readForm, toSeconds } from "/filters.js";
-import { askAbout, inLocalTime, showFound } from "/results.js";
+import { askAbout, showFound } from "/results.js";
 import { ask, forgetToken, hasToken, Refused, show } from "/server.js";
 
 const MOST = 8; // pictures of one search
+const NARROW = "(max-width: 52rem)"; // as in page.css: the results stand below the form
 
 const $ = (selector, inside = document) => inside.querySelector(selector);
 const form = $("#query");
@@ -37,6 +38,7 @@ function go(params, files, { reveal = false } = {}) {
     history.pushState({ number, nFiles: files.length }, "", params.size ? `#${params}` : location.pathname);
   }
   put({ params, files });
+  if (!same && !matchMedia(NARROW).matches) window.scrollTo(0, 0);
   search().then(() => reveal && revealResults());
 }
 
@@ -82,7 +84,7 @@ async function search() {
     if (error.name === "AbortError") return; // another search is under way
     if (!(error instanceof Refused)) throw error;
     showAnswer(null);
-    complain(error.message, { again: true });
+    complain(error.message, { again: error.later });
   } finally {
     if (running === controller) {
       running = null;
@@ -261,7 +263,10 @@ function fileTile(file) {
     URL.revokeObjectURL(address);
     if (nPictures() === 1 && item.isConnected) letDraw(item, image);
   });
-  image.addEventListener("error", () => URL.revokeObjectURL(address)); // the service may still read it, or says why not
+  image.addEventListener("error", () => {
+    URL.revokeObjectURL(address);
+    image.parentElement.classList.add("none"); // the service may still read it, or says why not
+  });
   image.src = address;
   return item;
 }
@@ -337,7 +342,7 @@ form.addEventListener("submit", (event) => {
   const wrong = [...form.elements].find((control) => control.willValidate && !control.validity.valid);
   if (wrong) return wrong.reportValidity();
   const params = current();
-  if (isAsked({ params, files: asked.files })) return go(params, asked.files, { reveal: matchMedia("(max-width: 52rem)").matches });
+  if (isAsked({ params, files: asked.files })) return go(params, asked.files, { reveal: matchMedia(NARROW).matches });
   complain("Nothing is asked. Give a picture or words.");
 });
 form.addEventListener("reset", (event) => {
@@ -454,7 +459,7 @@ async function fromAddress() {
   const { number, nFiles = 0, scroll = 0 } = history.state ?? {};
   const files = kept.get(number) ?? [];
   put({ params: new URLSearchParams(location.hash.slice(1)), files });
-  if (["camera", "identity", "since", "until", "field", "threshold"].some((name) => asked.params.has(name))) $("#filters").open = true;
+  if (FILTERS.some((name) => asked.params.has(name))) $("#filters").open = true;
   await search();
   if (nFiles > files.length) complain("The pictures of this search went when the page was loaded again. Choose them again.");
   window.scrollTo(0, scroll);
@@ -467,7 +472,7 @@ async function start() {
     await fromAddress();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    complain(error.message, { again: true });
+    complain(error.message, { again: error.later });
     $("#again").onclick = () => {
       $("#again").onclick = null;
       start();

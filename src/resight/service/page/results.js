@@ -30,7 +30,8 @@ function card(row, rank, { marks, byRow, more }) {
   who.title = who.textContent;
   $(".more", item).setAttribute("aria-label", `More on result ${rank}: ${inWords(row)}`);
   $(".more", item).addEventListener("click", () => more(row));
-  $(".where", item).textContent = [camera(row), timeOf(row)].filter(Boolean).join(" · ");
+  $(".where", item).textContent = camera(row);
+  $(".when", item).textContent = inLocalTime(row.time, "short");
   $(".further", item).textContent = Object.entries(row.fields).map(([name, value]) => `${name} ${value}`).join(" · ");
   return item;
 }
@@ -43,7 +44,6 @@ function tick(similarity) {
 
 const percentOf = (similarity) => `${100 * Math.min(Math.max(similarity, 0), 1)}%`;
 const camera = (row) => (row.camera === null ? "" : `camera ${row.camera}`);
-const timeOf = (row) => (row.time === null ? "" : inLocalTime(row.time));
 
 /** A row in one line, for those who do not see it. */
 function inWords(row) {
@@ -58,7 +58,8 @@ function showVerdict(line, row) {
   const [mark, name] = VERDICTS[row.verdict];
   line.classList.add(name.replaceAll(" ", "-"));
   line.firstElementChild.textContent = mark;
-  line.lastElementChild.textContent = row.probability === null ? name : `${name} · ${percent(row.probability)}`;
+  line.children[1].textContent = name;
+  $(".chance", line).textContent = row.probability === null ? "" : percent(row.probability);
 }
 
 /** Never 0 % or 100 %, which nothing that was learned from pairs can say. */
@@ -67,10 +68,12 @@ function percent(probability) {
   return probability < 0.01 ? "< 1 %" : `${Math.round(100 * probability)} %`;
 }
 
-export function inLocalTime(seconds) {
+/** UTC seconds as a local time; "" for null, and as they are where no calendar reaches. */
+function inLocalTime(seconds, timeStyle) {
+  if (seconds === null) return "";
   const date = new Date(1000 * seconds);
   if (Number.isNaN(date.getTime())) return `${seconds} s`;
-  return date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  return date.toLocaleString(undefined, { dateStyle: "medium", timeStyle });
 }
 
 function picture(image, path) {
@@ -79,15 +82,16 @@ function picture(image, path) {
   show(image, path);
 }
 
-/** All frames get the middle shape of the pictures, so that tall crops fill them and nothing is cut. */
+/** All frames get the middle shape of the pictures, so that most fill them and none is cut; tall ones stand beside words. */
 function fitFrames(list) {
   const images = [...list.querySelectorAll("img")].slice(0, 12);
   for (const image of images) {
     image.addEventListener("load", () => {
       const shapes = images.filter((other) => other.naturalWidth).map((other) => other.naturalWidth / other.naturalHeight);
       shapes.sort((a, b) => a - b);
-      const middle = Math.min(Math.max(shapes[Math.floor(shapes.length / 2)], 0.5), 1.5);
+      const middle = Math.min(Math.max(shapes[Math.floor(shapes.length / 2)], 0.5), 2);
       list.style.setProperty("--shape", middle.toFixed(2));
+      list.classList.toggle("tall", middle < 0.85);
     });
   }
 }
@@ -101,6 +105,7 @@ export function askAbout(row, { canRemove, canGrow }) {
   frame.replaceChildren(Object.assign(new Image(), { alt: inWords(row) }));
   picture(frame.firstElementChild, row.image);
   $("dl", dialog).replaceChildren(...facts(row).flatMap(([name, value]) => [text("dt", name), text("dd", value)]));
+  $("#row-chance").hidden = row.probability === null;
   $("#row-identity").hidden = row.identity === null;
   $("#row-too").hidden = !canGrow;
   $("#row-remove").hidden = !canRemove;
@@ -120,12 +125,12 @@ function sure(asked) {
 }
 
 function facts(row) {
-  const chance = row.probability === null ? "" : `, ${percent(row.probability)} if both were as likely beforehand`;
   return [
     ["similarity", row.similarity.toFixed(4)],
-    ...(row.verdict ? [["verdict", row.verdict + chance]] : []),
+    ...(row.verdict ? [["verdict", row.verdict]] : []),
+    ...(row.probability === null ? [] : [["probability", percent(row.probability)]]),
     ["camera", row.camera ?? "unknown"],
-    ["time", timeOf(row) || "unknown"],
+    ["time", inLocalTime(row.time, "medium") || "unknown"],
     ...Object.entries(row.fields),
     ["id", row.id],
   ];

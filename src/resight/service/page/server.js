@@ -3,8 +3,13 @@
 const TOKEN = "resight-token";
 const TRIES = 5; // of a request that a busy server refuses
 
-/** What the service, or the way to it, refuses: one line for the person. */
-export class Refused extends Error {}
+/** What the service, or the way to it, refuses: one line for the person. later: whether trying again may help. */
+export class Refused extends Error {
+  constructor(line, { later = true } = {}) {
+    super(line);
+    this.later = later;
+  }
+}
 
 export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
 
@@ -18,7 +23,9 @@ export async function ask(path, { waiting = () => {}, ...options } = {}) {
     const response = await authorised(path, options);
     if (response.ok) return response.json();
     const { detail } = await response.json().catch(() => ({}));
-    if (response.status !== 503 || attempt === TRIES) throw new Refused(String(detail ?? `Error ${response.status}.`));
+    if (response.status !== 503 || attempt === TRIES) {
+      throw new Refused(String(detail ?? `Error ${response.status}.`), { later: response.status >= 500 });
+    }
     const seconds = Math.min(Number(response.headers.get("Retry-After")) || 1, 30);
     waiting(`The server is busy. Trying again in ${seconds} s.`);
     await pause(1000 * seconds, options.signal);
