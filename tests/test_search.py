@@ -15,7 +15,8 @@ from resight.encoder import Encoder
 from resight.errors import ConfigError, GalleryError
 from resight.gallery.rows import About, Entry, Gallery, Row, Where
 from resight.gallery.store import create
-from resight.search import Answer, Sought, Terms, look, pool, require_encoder, seek, seek_rows
+from resight.gallery_encoder import require_encoder
+from resight.search import Answer, Sought, Terms, look, pool, seek, seek_rows
 
 D, A = 6, 4
 

@@ -23,6 +23,7 @@ from resight.clip import weights
 from resight.clip.image import ResNetConfig, Taps, ViTConfig
 from resight.clip.model import Clip, ClipConfig
 from resight.clip.prompts import PromptForm, SharedPrompts
+from resight.clip.pushed import find_encoder
 from resight.clip.text import TextConfig, TextTransformer, cut_to_longest
 from resight.clip.tokenizer import tokenize
 from resight.data.images import open_image, to_rgb
@@ -32,7 +33,7 @@ from resight.errors import CheckpointError, ConfigError
 from resight.types import Embeddings
 
 FORMAT = 1
-FILES = {"model.safetensors", "encoder.json"}
+FILES = {"model.safetensors", "encoder.json", "calibration.json"}  # the last one stands there once it was learned
 
 Feature = Literal["projected", "before-neck", "after-neck"]
 """Which vector is the embedding: CLIP's projected one; the last class token beside it (CLIP-ReID, arXiv 2211.13977: 768
@@ -46,13 +47,15 @@ class Card:
     """What an encoder says about itself.
 
     source: where its weights came from. licence: of those weights. data: fingerprint of the pictures it was trained
-    on, "" when it was not trained here. notes: what its user must know, a sentence each.
+    on, "" when it was not trained here. notes: what its user must know, a sentence each. data_licences: of the pictures
+    of each training since those weights, the first one first.
     """
 
     source: str
     licence: str = "unknown"
     data: str = ""
     notes: tuple[str, ...] = ()
+    data_licences: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,8 +137,7 @@ class Encoder(nn.Module):
     @property
     def dimension(self) -> int:
         """D of the embedding."""
-        _, last, projected = self.clip.config.image.tap_widths
-        return projected if self.feature == "projected" else last + projected
+        return dimension_of(self.clip.config.image, self.feature)
 
     @property
     def can_read(self) -> bool:
@@ -232,7 +234,7 @@ class Encoder(nn.Module):
         embeddings, aligned = [], []
         for start in range(0, n, batch_size):
             rows = slice(start, start + batch_size)
-            batch = torch.from_numpy(np.stack([self.preprocess.resize(self._picture(image)) for image in images[rows]]))
+            batch = torch.from_numpy(np.stack([self.preprocess.resize(self.open_picture(image)) for image in images[rows]]))
             vectors, shared = self.encode(batch, cameras=cameras[rows], views=views[rows], precision=precision)
             embeddings.append(vectors)
             aligned.append(shared)
@@ -269,7 +271,8 @@ class Encoder(nn.Module):
         nothing = (None,) * len(texts)
         return Embeddings(stacked, stacked, ("",) * len(texts), nothing, nothing, tuple(texts), self.fingerprint())
 
-    def _picture(self, image: Picture) -> Image.Image:
+    def open_picture(self, image: Picture) -> Image.Image:
+        """The RGB picture that `embed_images` makes of what it is given. Raises as it does."""
         background = self.preprocess.background
         if isinstance(image, str | Path):
             return open_image(Path(image), background=background)
@@ -307,8 +310,9 @@ class Encoder(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Writes `model.safetensors` and `encoder.json`, in place of an encoder that the folder may hold.
 
-        The new one is written whole beside the folder before the old one moves away, and the old one comes back when
-        that fails. Raises CheckpointError when the folder holds anything but an encoder, or cannot be written.
+        A calibration goes with the encoder that it was learned for. The new one is written whole beside the folder
+        before the old one moves away, and the old one comes back when that fails. Raises CheckpointError when the
+        folder holds anything but an encoder, or cannot be written.
         """
         folder = Path(folder).resolve()
         if folder.exists() and not folder.is_dir():
@@ -319,7 +323,7 @@ class Encoder(nn.Module):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as staging:
                 self._write(Path(staging) / "new")
-                _swap(Path(staging) / "new", folder, Path(staging) / "old")
+                swap(Path(staging) / "new", folder, Path(staging) / "old")
         except (OSError, safetensors.SafetensorError) as error:
             raise CheckpointError(
                 f"{folder}: the encoder could not be written ({error}). Free the disk or name another."
@@ -349,7 +353,7 @@ class Encoder(nn.Module):
         device: str = "auto",
         seed: int = 0,
     ) -> Encoder:
-        """An encoder folder, or anything `clip.weights.load` knows (an alias, a hub repository, a file, random:…).
+        """An encoder folder, here or on the hub, or what `clip.weights.load` knows (an alias, a file, random:…).
 
         size (height, width in pixels), stride, heads of either tower and activation are for a CLIP; an encoder
         folder has its own and refuses them with ConfigError. Comes in evaluation mode. Raises CheckpointError
@@ -357,8 +361,8 @@ class Encoder(nn.Module):
         """
         if not 0 <= seed < 2**63:
             raise ConfigError(f"seed {seed}: from 0 to 2^63 - 1.")
-        folder = Path(source)
-        if (folder / "encoder.json").is_file():
+        folder = find_encoder(source)
+        if folder is not None:
             if any(setting is not None for setting in (size, stride, heads, text_heads, activation)):
                 raise ConfigError(
                     f"{source}: an encoder folder fixes size, stride, heads and activation; leave them out."
@@ -404,7 +408,7 @@ def _stack(parts: list[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
     return np.concatenate(parts) if parts else np.zeros((0, width), dtype=np.float32)
 
 
-def _swap(new: Path, folder: Path, old: Path) -> None:
+def swap(new: Path, folder: Path, old: Path) -> None:
     """Moves `new` to `folder`, whose former content goes to `old`, or comes back when the second move fails."""
     if folder.exists():
         folder.rename(old)
@@ -437,14 +441,12 @@ def _open_folder(folder: Path, *, with_text: bool) -> Encoder:
             raise CheckpointError(
                 f"{folder / 'model.safetensors'}: is not the file encoder.json was written with. {remedy}"
             )
-        tower = dict(about["image_tower"])
-        kind = {"vit": ViTConfig, "resnet": ResNetConfig}[tower.pop("kind")]
-        image = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in tower.items()})
+        image = image_tower_of(about)
         text = TextConfig(**about["text_tower"]) if with_text and about["text_tower"] is not None else None
         side = about["side"] and Side(
             about["side"]["coefficient"], tuple(about["side"]["cameras"]), tuple(about["side"]["views"])
         )
-        card = Card(**about["card"] | {"notes": tuple(about["card"]["notes"])})
+        card = card_of(about)
         preprocess = Preprocess.from_dict(about["preprocess"])
         config = ClipConfig(image, text)
         prompts = _prompts(about.get("prompts"), config, with_text=with_text)
@@ -463,6 +465,28 @@ def _open_folder(folder: Path, *, with_text: bool) -> Encoder:
             f"{folder / 'encoder.json'}: is not a whole encoder description ({found}). {remedy}"
         ) from error
     return encoder
+
+
+def card_of(about: dict[str, Any]) -> Card:
+    """The card in an encoder.json. Raises KeyError or TypeError where it is not whole."""
+    card = about["card"]  # older encoders say nothing of the data's licences
+    return Card(**card | {name: tuple(card.get(name, ())) for name in ("notes", "data_licences")})
+
+
+def image_tower_of(about: dict[str, Any]) -> ViTConfig | ResNetConfig:
+    """The image tower that an encoder.json describes. Raises KeyError, TypeError or ValueError for another form."""
+    tower = dict(about["image_tower"])
+    kind = {"vit": ViTConfig, "resnet": ResNetConfig}[tower.pop("kind")]
+    config: ViTConfig | ResNetConfig = kind(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in tower.items()}
+    )
+    return config
+
+
+def dimension_of(image: ViTConfig | ResNetConfig, feature: Feature) -> int:
+    """D of the embedding."""
+    _, last, projected = image.tap_widths
+    return projected if feature == "projected" else last + projected
 
 
 def _prompts(about: dict[str, Any] | None, config: ClipConfig, *, with_text: bool) -> SharedPrompts | None:

@@ -184,12 +184,3 @@ def _judged(match: Match, curve: Curve | None) -> Found:
     if curve is None:
         return found
     return replace(found, verdict=curve.judge(match.similarity), probability=curve.probability(match.similarity))
-
-
-def require_encoder(gallery: Gallery, encoder: Encoder) -> None:
-    """Raises GalleryError when the gallery's vectors are from another encoder: they cannot be compared."""
-    if gallery.about.encoder != encoder.fingerprint():
-        raise GalleryError(
-            f"The gallery's vectors are from encoder {gallery.about.encoder} ({gallery.about.source}), not from "
-            f"{encoder.fingerprint()} ({encoder.card.source}); they cannot be compared. Name the same encoder."
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -30,7 +30,8 @@ class Record:
 
     path: absolute. identity: the original one as text; None is unknown, and a distractor when it lies in a gallery:
     it matches nobody. camera and view: text, None is unknown, and an unknown camera equals no other. box: left, top,
-    right, bottom in pixels of the upright picture; None is the whole picture. time: UTC seconds since 1970.
+    right, bottom in pixels of the upright picture; None is the whole picture. time: UTC seconds since 1970. fields: what
+    else was said of it, as pairs of name and value; records that differ in these alone are equal.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Record:
     split: Role = ""
     box: tuple[float, float, float, float] | None = None
     time: float | None = None
+    fields: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

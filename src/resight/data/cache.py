@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resight.data.images import content_name
 from resight.data.transforms import Preprocess
 from resight.errors import DataError
 from resight.types import Record
@@ -102,7 +103,7 @@ class PixelCache:
         settled = bool(stat) and time.time() - max(stat[1:3]) / 1e9 > _SETTLED
         try:
             with record.path.open("rb") as file:
-                content = _name(hashlib.file_digest(file, "blake2b").digest(), record.box)
+                content = content_name(hashlib.file_digest(file, "blake2b").digest(), record.box)
         except OSError:
             decode(record, image)  # says what is wrong with the file
             return ()

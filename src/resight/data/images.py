@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+import os
 import stat
 import struct
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import ExifTags, Image
 from resight.errors import DataError
 
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 2**30
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 """What is read, in Pillow's names. Its other formats are left out: some start another program (EPS), few are tested."""
 
@@ -61,8 +64,7 @@ def open_image(path: Path, *, box: Box | None = None, background: Colour = WHITE
 def decode(path: Path, *, background: Colour = WHITE) -> tuple[Image.Image, tuple[Trait, ...]]:
     """The whole picture as `open_image` gives it, and what was unusual about the file."""
     try:
-        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):  # to open a pipe is to wait
-            raise PictureError(f"{path}: is not a regular file. Put a picture there, or remove it.", "not a picture")
+        _require_regular(path)
         with path.open("rb") as file:
             image = _load(file, path, MAX_PIXELS)
             return to_rgb(image, background=background), traits(image)
@@ -70,6 +72,26 @@ def decode(path: Path, *, background: Colour = WHITE) -> tuple[Image.Image, tupl
         raise
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly every built-in exception
         raise _complaint(path, error) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a picture's file. Raises PictureError as `open_image`, and for more than MAX_BYTES."""
+    try:
+        _require_regular(path)
+        with path.open("rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                raise PictureError(
+                    f"{path}: has {size:,} bytes; at most {MAX_BYTES:,} are read. Scale it down or cut it.", "too large"
+                )
+            return file.read()
+    except OSError as error:
+        raise _complaint(path, error) from error
+
+
+def content_name(digest: bytes, box: Box | None) -> bytes:
+    """16 bytes that name a picture by its file's blake2b digest, of 64 bytes, and its box."""
+    about = digest, None if box is None else tuple(map(float, box))
+    return hashlib.blake2b(repr(about).encode(), digest_size=16).digest()
 
 
 def open_bytes(
@@ -138,6 +160,11 @@ def traits(image: Image.Image) -> tuple[Trait, ...]:
         "several frames": image.format != "MPO" and getattr(image, "is_animated", False),
     }
     return tuple(name for name, holds in claims.items() if holds)
+
+
+def _require_regular(path: Path) -> None:
+    if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):  # to open a pipe is to wait
+        raise PictureError(f"{path}: is not a regular file. Put a picture there, or remove it.", "not a picture")
 
 
 def _load(file: IO[bytes], path: Path, max_pixels: int) -> Image.Image:

@@ -27,22 +27,29 @@ from resight.types import Record, Role, Splits
 COLUMNS: Final = ("path", "identity", "camera", "view", "split", "caption", "x1", "y1", "x2", "y2", "time")
 
 
-def read(path: Path, *, benchmark: str | None = None, columns: Mapping[str, str] = MappingProxyType({})) -> Splits:
+def read(
+    path: Path,
+    *,
+    benchmark: str | None = None,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    fields: bool = False,
+) -> Splits:
     """The records of a data set by role; no picture is opened, and a missing one is no error.
 
     path: a folder (one sub-folder an identity, sub-folders named as splits that hold such, or bare pictures); a CSV,
     TSV or Parquet table; a JSON file in CUHK-PEDES's form; or a public benchmark's root or the folder it lies in.
     benchmark: its name where the layout cannot tell. columns: our column → the table's, "" for "there is none".
-    Raises DataError for what cannot be read, and ConfigError for an unknown benchmark or column name of ours.
+    fields: keep a table's further columns as the records' fields. Raises DataError for what cannot be read, and
+    ConfigError for an unknown benchmark or column name of ours.
     """
     path = Path(os.path.abspath(path))
     try:
-        return _read(path, benchmark, columns)
+        return _read(path, benchmark, columns, fields)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error}). Check that you may read it and all below it.") from error
 
 
-def _read(path: Path, benchmark: str | None, columns: Mapping[str, str]) -> Splits:
+def _read(path: Path, benchmark: str | None, columns: Mapping[str, str], fields: bool) -> Splits:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder. Check the path.")
     if benchmark is not None and not path.is_dir():
@@ -54,7 +61,7 @@ def _read(path: Path, benchmark: str | None, columns: Mapping[str, str]) -> Spli
     if columns and not is_table:
         raise ConfigError(f"columns are named for a table, but {path} is none. Give a table, or no columns.")
     if is_table:
-        return assemble(clean(read_table(path, columns)), name=path.stem, root=path.parent)
+        return assemble(clean(read_table(path, columns, fields=fields)), name=path.stem, root=path.parent)
     if not path.is_dir():
         if suffix != ".json":
             raise DataError(

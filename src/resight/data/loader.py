@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from resight.types import Batch, Record
 
 _AHEAD = 2
 """Batches prepared ahead, for each thread."""
+
+Part = TypeVar("Part")
+Prepared = TypeVar("Prepared")
 
 
 def load(
@@ -44,7 +47,7 @@ def load(
     error instead.
     Raises DataError for an unreadable picture or an unusable cache, ConfigError where a number is below 1.
     """
-    _expect_at_least_one(batch_size=batch_size, workers=workers)
+    expect_at_least_one(batch_size=batch_size, workers=workers)
     rows = _checked("order", range(len(records)) if order is None else order, len(records))
     chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
     return _load(records, preprocess, chunks, cache, workers, on_error)
@@ -65,12 +68,12 @@ def load_batches(
     Raises DataError for an unreadable picture or an unusable cache, since a batch that lacks a picture is not the one
     that was planned; ConfigError where workers is below 1.
     """
-    _expect_at_least_one(workers=workers)
+    expect_at_least_one(workers=workers)
     chunks = (_checked("a batch", rows, len(records)) for rows in batches)
     return _load(records, preprocess, chunks, cache, workers, None)
 
 
-def _expect_at_least_one(**numbers: int) -> None:
+def expect_at_least_one(**numbers: int) -> None:
     for name, value in numbers.items():
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}.")
@@ -99,29 +102,25 @@ def _load(
     on_error: Callable[[Record, DataError], None] | None,
 ) -> Iterator[Batch]:
     store = None if cache is None else PixelCache(cache, preprocess)
-    return _batches(lambda chunk: _prepare(records, chunk, preprocess, store), chunks, workers, on_error)
+    for prepared in ahead(lambda chunk: _prepare(records, chunk, preprocess, store), chunks, workers):
+        for record, error in prepared.faults:
+            if on_error is None:
+                raise error
+            on_error(record, error)
+        if len(prepared.batch.rows):
+            yield prepared.batch
 
 
-def _batches(
-    prepare: Callable[[NDArray[np.int64]], _Prepared],
-    chunks: Iterator[NDArray[np.int64]],
-    workers: int,
-    on_error: Callable[[Record, DataError], None] | None,
-) -> Iterator[Batch]:
+def ahead(prepare: Callable[[Part], Prepared], parts: Iterator[Part], workers: int) -> Iterator[Prepared]:
+    """`prepare` of each part, in order, while threads do a few more ahead; what it raises is raised here."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="resight-loader")
-    pending: deque[Future[_Prepared]] = deque()
+    pending: deque[Future[Prepared]] = deque()
     try:
         while True:
-            pending.extend(pool.submit(prepare, chunk) for chunk in islice(chunks, _AHEAD * workers - len(pending)))
+            pending.extend(pool.submit(prepare, part) for part in islice(parts, _AHEAD * workers - len(pending)))
             if not pending:
                 return
-            prepared = pending.popleft().result()
-            for record, error in prepared.faults:
-                if on_error is None:
-                    raise error
-                on_error(record, error)
-            if len(prepared.batch.rows):
-                yield prepared.batch
+            yield pending.popleft().result()
     finally:  # also when the consumer drops the iterator or is interrupted
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -69,8 +69,8 @@ class _Table:
     load: Callable[[str], Sequence[Any]]
 
 
-def read_table(path: Path, columns: Mapping[str, str]) -> Reading:
-    """The records of a table, in its order; what a row says beyond the columns of COLUMNS is not read.
+def read_table(path: Path, columns: Mapping[str, str], *, fields: bool = False) -> Reading:
+    """The records of a table, in its order; what a row says beyond the columns of COLUMNS becomes `fields`, if asked.
 
     columns: our name → the file's column, "" for "there is none", before any synonym. Several captions of a picture
     stand in several rows or in one cell as a list. bbox is left, top, width, height (wildlife-datasets); x1 y1 x2 y2
@@ -83,22 +83,26 @@ def read_table(path: Path, columns: Mapping[str, str]) -> Reading:
     require_file(path)
     table = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
     chosen = _choose(path, table.header, columns)
+    unread = [column for column in table.header if column and column not in chosen.values()]
+    extra = {column: texts for column in unread if (texts := _texts(table.load(column)))} if fields else {}
     values = {name: table.load(column) for name, column in chosen.items()}
     for name in ("identity", "camera", "view"):
         if name in values:
             values[name] = _whole_numbers(values[name])
     records = []
-    for number, row in enumerate(zip(*values.values(), strict=True), table.first_row):
-        cells = dict(zip(values, row, strict=True))
+    for place, row in enumerate(zip(*values.values(), strict=True)):
+        number, cells = table.first_row + place, dict(zip(values, row, strict=True))
         if all(cell is None for cell in row):
             continue
+        said = tuple((column, texts[place]) for column, texts in extra.items() if texts[place])
         try:
-            records.append(_record(path.parent, cells))
+            records.append(_record(path.parent, cells, said))
         except ValueError as error:
             raise DataError(f"{path}: row {number}: {error}") from error
     if not records:
         raise DataError(f"{path}: has no row below its header. Add a row for each picture.")
-    return Reading(tuple(records), _column_notes(table.header, chosen))
+    unread = [column for column in unread if column not in extra]
+    return Reading(tuple(records), _column_notes(chosen, [*extra], unread))
 
 
 def _read_csv(path: Path) -> _Table:
@@ -193,10 +197,10 @@ def _closest(name: str, names: Mapping[str, object] | Sequence[str]) -> str:
     return f"; the closest is {close[0]!r}" if close else ""
 
 
-def _column_notes(header: Sequence[str], chosen: Mapping[str, str]) -> tuple[str, ...]:
+def _column_notes(chosen: Mapping[str, str], kept: Sequence[str], unread: Sequence[str]) -> tuple[str, ...]:
     renamed = [f"{name} = {column}" for name, column in chosen.items() if name != column]
-    unread = [column for column in header if column and column not in chosen.values()]
     notes = [f"columns read: {', '.join(renamed)}"] if renamed else []
+    notes += [f"columns kept as fields: {', '.join(kept)}"] if kept else []
     if unread:
         notes.append(f"columns not read: {', '.join(unread)} (--column camera=NAME names one)")
     return tuple(notes)
@@ -219,6 +223,14 @@ def _text(cell: object) -> str:
     raise ValueError(f"a {type(cell).__name__} where text was expected. Name another column with --column.")
 
 
+def _texts(cells: Sequence[object]) -> list[str]:
+    """The cells as text; nothing for a column of something else, such as vectors."""
+    try:
+        return [_text(cell).strip() for cell in cells]
+    except ValueError:
+        return []
+
+
 def _whole_numbers(cells: Sequence[object]) -> Sequence[object]:
     """The cells with "12.0" as "12" where all of the column are such, as spreadsheets and pandas write numbers."""
     filled = [known_identity(cell) for cell in cells if isinstance(cell, str)]
@@ -227,7 +239,7 @@ def _whole_numbers(cells: Sequence[object]) -> Sequence[object]:
     return [cell.strip().partition(".")[0] if isinstance(cell, str) else cell for cell in cells]
 
 
-def _record(folder: Path, cells: Mapping[str, Any]) -> Record:
+def _record(folder: Path, cells: Mapping[str, Any], fields: tuple[tuple[str, str], ...]) -> Record:
     path = cells["path"]
     return Record(
         picture_path(folder, path if isinstance(path, str) else _text(path)),
@@ -238,6 +250,7 @@ def _record(folder: Path, cells: Mapping[str, Any]) -> Record:
         split=_role(cells),
         box=_box(cells),
         time=_time(cells.get("time")),
+        fields=fields,
     )
 
 
