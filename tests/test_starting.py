@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -57,10 +58,23 @@ def test_pictures_are_prepared_as_the_recipe_says_and_not_as_the_weights_were() 
 def test_the_card_says_where_the_weights_came_from_and_what_was_done() -> None:
     card = opened().card
     assert (card.source, card.licence, card.data) == (TINY, "none", data().fingerprint)
+    assert card.data_licences == ("unknown",)
     assert card.notes == (
         "Trained by resight train test.",
         "Of its first weights: Random weights, drawn from seed 1234: train them before use.",
     )
+
+
+def test_the_card_keeps_the_licences_of_every_training(tmp_path: Path) -> None:
+    opened(train=replace(data(), licence="CC-BY-4.0")).save(tmp_path / "first")
+    second = opened(str(tmp_path / "first"), train=replace(data(), licence="own"))
+    assert second.card.data_licences == ("CC-BY-4.0", "own")
+    assert f"Its first weights were trained on data {data().fingerprint}." in second.card.notes
+    file = tmp_path / "first" / "encoder.json"
+    older = json.loads(file.read_text())
+    del older["card"]["data_licences"]
+    file.write_text(json.dumps(older))
+    assert opened(str(tmp_path / "first")).card.data_licences == ("unknown", "unknown")
 
 
 def test_camera_vectors_are_drawn_small_from_the_seed() -> None:

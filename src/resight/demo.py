@@ -12,6 +12,7 @@ from rich.console import Console
 import resight.embed as embeddings
 import resight.report as reports
 from resight.clip.image import ResNetConfig
+from resight.clip.pushed import find_encoder
 from resight.curves import read_curves
 from resight.data.augment import Augment
 from resight.data.check import check
@@ -49,7 +50,7 @@ def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, dev
     def tell(step: str) -> None:
         console.print(f"[dim]{time.perf_counter() - begun:5.1f} s[/dim]  {step}", highlight=False)
 
-    fixed = (Path(init) / "encoder.json").is_file()
+    fixed = find_encoder(init) is not None
     start = Encoder.load(init, size=None if fixed else SIZE, device=device, seed=seed)
     _claim(out, {"identities": n_identities, "epochs": epochs, "seed": seed, "init": init})
     if not (out / "sample").exists():
@@ -67,6 +68,7 @@ def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, dev
         init=init,
         out=out / "run",
         read={"data": str(out / "sample")},
+        licence="Apache-2.0",  # drawn by this package
         command=_command(out, n_identities, epochs, seed, init),
         resume=(out / "run" / "config.json").is_file(),
     )

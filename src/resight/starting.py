@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ import torch
 from resight.clip.architecture import image_as_wanted, positions_of
 from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer, ViTConfig, resize_positions
 from resight.clip.model import Clip, ClipConfig
+from resight.clip.pushed import find_encoder
 from resight.data.transforms import Preprocess
 from resight.encoder import Card, Encoder, Feature, Side
 from resight.engine import Engine
@@ -66,7 +66,7 @@ def open_start(
     ConfigError when the weights have no text tower then, or when side information or recomputation is asked for that
     the tower or the data lack; CheckpointError when the weights cannot be had.
     """
-    is_folder = (Path(init) / "encoder.json").is_file()
+    is_folder = find_encoder(init) is not None
     opened = Encoder.load(
         init,
         size=None if is_folder else start.size,
@@ -79,12 +79,16 @@ def open_start(
         raise ConfigError(f"--init {init}: has no text tower, which this recipe needs. Start from a CLIP that has one.")
     clip = _at_size(init, opened.clip, start) if is_folder else opened.clip
     side = _side(start, train, clip.config.image)
-    notes = (f"Trained by resight train {recipe}.", *(f"Of its first weights: {note}" for note in opened.card.notes))
+    former = opened.card
+    before = former.data_licences or (("unknown",) if former.data else ())
+    notes = (f"Trained by resight train {recipe}.", *(f"Of its first weights: {note}" for note in former.notes))
+    if former.data:
+        notes += (f"Its first weights were trained on data {former.data}.",)
     if is_folder and (opened.feature != "projected" or opened.side is not None):
         notes += ("The necks and side vectors of the encoder that it started from were replaced by fresh ones.",)
     if opened.prompts is not None:
         notes += ("The prompts of the encoder that it started from were left out.",)
-    card = Card(opened.card.source, opened.card.licence, train.fingerprint, notes)
+    card = Card(former.source, former.licence, train.fingerprint, notes, (*before, train.licence))
     encoder = Encoder(clip, _preprocess(opened.preprocess, clip, start), card, feature=feature, side=side)
     if side is not None:
         generator = torch.Generator().manual_seed(engine.seed)

@@ -25,7 +25,7 @@ class TrainSet:
     Where captions are learned from, a picture of unknown identity has a label of its own behind them; where pictures
     alone are, records and identities hold none, and every label is -1. cameras, views: the distinct ones of the
     records, sorted. validation: a Splits that holds nothing but validation records, or None. fingerprint: of every
-    record trained on or validated on. notes: a line each.
+    record trained on or validated on. notes: a line each. licence: of the pictures, as far as it was stated.
     """
 
     records: tuple[Record, ...]
@@ -34,6 +34,7 @@ class TrainSet:
     validation: Splits | None
     fingerprint: str
     notes: tuple[str, ...]
+    licence: str = "unknown"
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -98,6 +98,14 @@ def test_a_run_leaves_an_encoder_that_evaluates(
     assert main(["evaluate", shown["encoder"], "--data", str(people), "--subset", "train", "--device", "cpu"]) == 0
 
 
+def test_the_licence_of_the_pictures_is_kept_by_the_run_and_said_on_the_card(people: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train("finetune", people, run, "--data-licence", "CC-BY-4.0") == 0
+    assert json.loads((run / "config.json").read_text())["data"]["licence"] == "CC-BY-4.0"
+    assert main(["train", "finetune", "--out", str(run), "--resume"]) == 0
+    assert Encoder.load(run / "encoder", device="cpu").card.data_licences == ("CC-BY-4.0",)
+
+
 def test_a_run_begun_from_python_goes_on(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("finetune", people, tmp_path / "run") == 0
     file = tmp_path / "run" / "config.json"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from resight.clip.pushed import repository_of
 from resight.clip.transformer import Activation
 from resight.errors import CheckpointError
 
@@ -123,9 +123,7 @@ def find(source: str) -> Found:
         weights, settings = _fetch(source, alias.repository)
         return Found(weights, settings, alias.licence, alias.activation)
     if source.startswith("hf-hub:"):
-        repository = source.removeprefix("hf-hub:")
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-            raise CheckpointError(f"{source}: not of the form hf-hub:owner/name. Give a repository of the hub in full.")
+        repository = repository_of(source)
         weights, settings = _fetch(source, repository)
         return Found(weights, settings, f"see https://huggingface.co/{repository}", None)
     return _find_file(source)

@@ -37,6 +37,8 @@ class TrainCommand:
     """Published settings by name; --config and flags overrule them."""
     config: Path | None = None
     """A run folder, or its config.json, whose settings to take; flags overrule them."""
+    data_licence: str | None = None
+    """Terms of the pictures, as their makers state them (CC-BY-4.0; own: yours to use so), for the encoder's card."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on with the run in --out, with its data, weights and settings."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -88,6 +90,7 @@ class TrainCommand:
         return {
             "data": override(DataArguments(Path()), data, source),
             "init": there["init"],
+            "data_licence": there["data"].get("licence"),
             "settings": override(self.recipe.Config(), there["settings"], source),
         }
 
@@ -208,6 +211,7 @@ def _train(recipe: ModuleType, arguments: TrainCommand, settings: Any) -> int:
         read=read,
         command=("resight", *sys.argv[1:]),
         resume=arguments.resume,
+        licence=arguments.data_licence,
     )
     trained = launch(order, arguments.data.read())
     if trained is None:  # another process of the group tells
