@@ -33,7 +33,7 @@ from resight.errors import CheckpointError, ConfigError
 from resight.types import Embeddings
 
 FORMAT = 1
-FILES = {"model.safetensors", "encoder.json"}
+FILES = {"model.safetensors", "encoder.json", "calibration.json"}  # the last one stands there once it was learned
 
 Feature = Literal["projected", "before-neck", "after-neck"]
 """Which vector is the embedding: CLIP's projected one; the last class token beside it (CLIP-ReID, arXiv 2211.13977: 768
@@ -234,7 +234,9 @@ class Encoder(nn.Module):
         embeddings, aligned = [], []
         for start in range(0, n, batch_size):
             rows = slice(start, start + batch_size)
-            batch = torch.from_numpy(np.stack([self.preprocess.resize(self._picture(image)) for image in images[rows]]))
+            batch = torch.from_numpy(
+                np.stack([self.preprocess.resize(self.open_picture(image)) for image in images[rows]])
+            )
             vectors, shared = self.encode(batch, cameras=cameras[rows], views=views[rows], precision=precision)
             embeddings.append(vectors)
             aligned.append(shared)
@@ -271,7 +273,8 @@ class Encoder(nn.Module):
         nothing = (None,) * len(texts)
         return Embeddings(stacked, stacked, ("",) * len(texts), nothing, nothing, tuple(texts), self.fingerprint())
 
-    def _picture(self, image: Picture) -> Image.Image:
+    def open_picture(self, image: Picture) -> Image.Image:
+        """The RGB picture that `embed_images` makes of what it is given. Raises as it does."""
         background = self.preprocess.background
         if isinstance(image, str | Path):
             return open_image(Path(image), background=background)
@@ -309,8 +312,9 @@ class Encoder(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Writes `model.safetensors` and `encoder.json`, in place of an encoder that the folder may hold.
 
-        The new one is written whole beside the folder before the old one moves away, and the old one comes back when
-        that fails. Raises CheckpointError when the folder holds anything but an encoder, or cannot be written.
+        A calibration goes with the encoder that it was learned for. The new one is written whole beside the folder
+        before the old one moves away, and the old one comes back when that fails. Raises CheckpointError when the
+        folder holds anything but an encoder, or cannot be written.
         """
         folder = Path(folder).resolve()
         if folder.exists() and not folder.is_dir():
