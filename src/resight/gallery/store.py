@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from resight.gallery.rows import About, Gallery
@@ -15,6 +16,7 @@ def create(place: str, about: About) -> Gallery:
         from resight.gallery import milvus
 
         return milvus.create(place, about)
+    _quieten_lancedb()
     from resight.gallery import lance
 
     return lance.create(Path(place), about)
@@ -26,6 +28,12 @@ def open_gallery(place: str) -> Gallery:
         from resight.gallery import milvus
 
         return milvus.open_gallery(place)
+    _quieten_lancedb()
     from resight.gallery import lance
 
     return lance.open_gallery(Path(place))
+
+
+def _quieten_lancedb() -> None:
+    """Leaves out its warnings, which say nothing to a user. It looks at this when it is imported."""
+    os.environ.setdefault("LANCEDB_LOG", "error")
