@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from resight.errors import ConfigError
 if TYPE_CHECKING:
     from resight.embed import EmbedConfig, Progress
     from resight.encoder import Encoder
+    from resight.gallery.rows import Where
     from resight.types import Splits
 
 
@@ -32,18 +33,16 @@ class DataArguments:
     column: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A table's column under another name, as camera=session_date; may be repeated."""
 
-    def read(self) -> Splits:
+    def read(self, *, fields: bool = False) -> Splits:
         from resight.data.index import read
 
-        return read(self.data, benchmark=self.benchmark, columns=parse_columns(self.column))
+        return read(self.data, benchmark=self.benchmark, columns=parse_columns(self.column), fields=fields)
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderArguments:
-    """What turns pictures into vectors."""
+class ClipArguments:
+    """What the weights of a CLIP do not say, and an encoder folder does."""
 
-    encoder: tyro.conf.Positional[str]
-    """An encoder folder, an alias (openai:ViT-B-16), hf-hub:owner/name, a checkpoint, or random:WIDTHxDEPTH[/PATCH]."""
     size: tuple[int, int] | None = None
     """Height and width of the pictures in pixels, for a CLIP (default: the one it was trained at); persons: 256 128."""
     stride: int | None = None
@@ -54,6 +53,26 @@ class EncoderArguments:
     """Attention heads of a bare state dict's text tower (default: width / 64)."""
     activation: Literal["quick_gelu", "gelu"] | None = None
     """Activation of a bare state dict (default: quick_gelu, as OpenAI's CLIP has; most OpenCLIP weights have gelu)."""
+
+    def options(self) -> dict[str, Any]:
+        """The keywords of `Encoder.load` that were given."""
+        given = {
+            "size": self.size,
+            "stride": self.stride,
+            "heads": self.heads,
+            "text_heads": self.text_heads,
+            "activation": self.activation,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderArguments:
+    """What turns pictures into vectors."""
+
+    encoder: tyro.conf.Positional[str]
+    """An encoder folder, an alias (openai:ViT-B-16), hf-hub:owner/name, a checkpoint, or random:WIDTHxDEPTH[/PATCH]."""
+    clip: ClipArguments = field(default_factory=ClipArguments)
     device: str = "auto"
     """auto (a GPU where there is one), cpu, or a PyTorch device such as cuda:1."""
     seed: int = 0
@@ -62,15 +81,33 @@ class EncoderArguments:
     def open(self) -> Encoder:
         from resight.encoder import Encoder
 
-        return Encoder.load(
-            self.encoder,
-            size=self.size,
-            stride=self.stride,
-            heads=self.heads,
-            text_heads=self.text_heads,
-            activation=self.activation,
-            device=self.device,
-            seed=self.seed,
+        return Encoder.load(self.encoder, device=self.device, seed=self.seed, **self.clip.options())
+
+
+@dataclass(frozen=True, slots=True)
+class WhereArguments:
+    """Which rows of the gallery; all that is said must hold."""
+
+    identity: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Rows of this identity; may be repeated, one of them must hold; "" stands for unknown."""
+    camera: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Rows of this camera; may be repeated, one of them must hold; "" stands for unknown."""
+    since: str | None = None
+    """Rows of this time or later: 2024-05-31, 2024-05-31T12:00:00+02:00, or UTC seconds; rows without time drop out."""
+    until: str | None = None
+    """Rows before this time; written like --since."""
+    field: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Rows whose further field has this value, as colour=red; may be repeated, all must hold."""
+
+    def where(self) -> Where:
+        from resight.gallery.rows import Where
+
+        return Where(
+            identities=self.identity,
+            cameras=self.camera,
+            since=parse_time("--since", self.since),
+            until=parse_time("--until", self.until),
+            fields=parse_fields(self.field),
         )
 
 
@@ -101,6 +138,29 @@ def parse_columns(pairs: tuple[str, ...]) -> Mapping[str, str]:
         if "=" not in pair:
             raise ConfigError(f"--column {pair}: write it as OUR_NAME=COLUMN, for example camera=session_date.")
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def parse_fields(pairs: tuple[str, ...]) -> Mapping[str, str]:
+    """{name: value}. Raises ConfigError for a pair without an equals sign, and a name that stands twice."""
+    fields: dict[str, str] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise ConfigError(f"--field {pair}: write it as NAME=VALUE, for example colour=red.")
+        if name in fields:
+            raise ConfigError(f"--field {name}: is given twice. A row has one value of it.")
+        fields[name] = value
+    return fields
+
+
+def parse_time(flag: str, text: str | None) -> float | None:
+    """UTC seconds since 1970. Raises ConfigError for what is no time."""
+    from resight.data.tables import utc_seconds
+
+    try:
+        return utc_seconds(text)
+    except ValueError as error:
+        raise ConfigError(f"{flag}: {error}") from error
 
 
 def print_json(value: Any) -> None:

@@ -241,6 +241,10 @@ def _whole_numbers(cells: Sequence[object]) -> Sequence[object]:
 
 def _record(folder: Path, cells: Mapping[str, Any], fields: tuple[tuple[str, str], ...]) -> Record:
     path = cells["path"]
+    try:
+        time = utc_seconds(cells.get("time"))
+    except ValueError as error:
+        raise ValueError(f"{error} Correct it, leave it empty, or leave the column out: --column time=") from error
     return Record(
         picture_path(folder, path if isinstance(path, str) else _text(path)),
         identity=known_identity(_text(cells.get("identity"))),
@@ -249,7 +253,7 @@ def _record(folder: Path, cells: Mapping[str, Any], fields: tuple[tuple[str, str
         captions=_captions(cells.get("caption")),
         split=_role(cells),
         box=_box(cells),
-        time=_time(cells.get("time")),
+        time=time,
         fields=fields,
     )
 
@@ -314,8 +318,11 @@ def _numbers(what: str, cells: object) -> list[float]:
     return numbers
 
 
-def _time(cell: object) -> float | None:
-    """UTC seconds since 1970. Eight digits are a date, four a year: as seconds they would lie in 1970."""
+def utc_seconds(cell: object) -> float | None:
+    """UTC seconds since 1970; None for an empty cell. Raises ValueError for what is no time.
+
+    Eight digits are a date, four a year: as seconds they would lie in 1970.
+    """
     if _is_empty(cell):
         return None
     if isinstance(cell, float):
@@ -330,8 +337,7 @@ def _time(cell: object) -> float | None:
         moment = datetime.fromisoformat(text + {4: "-01-01", 7: "-01"}.get(len(text) if is_date else 0, ""))
     except ValueError as error:
         raise ValueError(
-            f"time {text!r} is neither UTC seconds nor a date such as 2024-05-31 or 2024-05-31T12:00:00Z. "
-            "Correct it, leave it empty, or leave the column out: --column time="
+            f"time {text!r} is neither UTC seconds nor a date such as 2024-05-31 or 2024-05-31T12:00:00Z."
         ) from error
     return _utc(moment)
 
