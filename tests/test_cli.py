@@ -16,6 +16,7 @@ from PIL import Image
 from resight import __version__
 from resight.cli import COMMANDS, main
 from resight.encoder import Encoder
+from resight.gallery.store import open_gallery
 
 TINY = ("random:64x2/8", "--size", "32", "16", "--device", "cpu")
 
@@ -257,6 +258,9 @@ def test_demo_trains_and_runs_to_its_page(tmp_path: Path, capsys: pytest.Capture
     told = capsys.readouterr().out
     assert "image → image" in told
     assert str(out / "report.html") in told
+    assert f"serve {out / 'gallery'}" in told
+    kept = open_gallery(str(out / "gallery"))
+    assert f"a gallery of {kept.count()} pictures" in told
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert [task["name"] for task in report["tasks"]] == ["image → image", "text → image", "image → text"]
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -267,7 +271,8 @@ def test_demo_trains_and_runs_to_its_page(tmp_path: Path, capsys: pytest.Capture
     assert set(stages) == {"words", "train"}
     before = Encoder.load(out / "run" / "encoder").fingerprint()
     assert main(["demo", "--out", str(out), *TOUR]) == 0  # again: nothing is lost, and nothing trained twice
-    assert Encoder.load(out / "run" / "encoder").fingerprint() == before
+    assert Encoder.load(out / "run" / "encoder").fingerprint() == before == kept.about.encoder
+    assert f"a gallery of {kept.count()} pictures" in capsys.readouterr().out
 
 
 def test_an_interrupted_demo_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

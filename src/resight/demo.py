@@ -1,16 +1,22 @@
-"""The tour: draw people, look for faults, fine-tune by CLIP-ReID, evaluate before and after, show it on one page."""
+"""The tour: draw people, look for faults, fine-tune by CLIP-ReID, evaluate before and after, and make a gallery."""
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 import resight.embed as embeddings
 import resight.report as reports
+from resight.adding import add
+from resight.calibrating import calibrate
 from resight.clip.image import ResNetConfig
 from resight.clip.pushed import find_encoder
 from resight.curves import read_curves
@@ -25,19 +31,22 @@ from resight.environment import default_cache, describe
 from resight.errors import ConfigError, DataError
 from resight.evaluate import Rules, compare, sides
 from resight.examples import rank_examples
+from resight.gallery.rows import Gallery
+from resight.gallery.store import create, open_gallery
+from resight.gallery_encoder import describe as describe_encoder
 from resight.launch import Order, launch
 from resight.optim import Descent
 from resight.page import Measured, Page, write_page
 from resight.recipes import clip_reid
 from resight.starting import Start
-from resight.types import Splits
+from resight.types import Record, Splits
 
 SIZE = (128, 64)  # of the drawn people; a quarter of the usual 256 × 128, so that a processor needs minutes
 NOTE = "demo.json"
 
 
 def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, device: str, console: Console) -> None:
-    """Leaves `sample/`, `run/`, `report.json` and `report.html` in `out`, and tells what it does on the console.
+    """Leaves `sample/`, `run/`, `report.json`, `report.html` and `gallery/` in `out`, and tells what it does.
 
     Called again after an interruption, it goes on where it was. Raises ConfigError for too few identities or epochs,
     and DataError when `out` holds something else, or a tour with other arguments.
@@ -87,6 +96,7 @@ def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, dev
     )
     write_page(page, out / "report.html")
     tell("evaluated before and after, on people it never saw")
+    tell(f"made {_fill_gallery(out, trained, splits, gallery)}")
     console.print()
     reports.show(after.report, console)
     console.print()
@@ -97,6 +107,8 @@ def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, dev
     console.print(
         f"The page with curves and ranked lists: {(out / 'report.html').resolve()}", highlight=False, soft_wrap=True
     )
+    asked = shlex.join([*_program(), "serve", str(out / "gallery")])
+    console.print(f"Search them by picture or words, in a browser: {asked}", highlight=False, soft_wrap=True)
 
 
 def _command(out: Path, n_identities: int, epochs: int, seed: int, init: str) -> tuple[str, ...]:
@@ -150,6 +162,32 @@ def _measure(encoder: Encoder, splits: Splits, seed: int) -> Measured:
     report = compare(splits, pictures, records, captions, rules=Rules(seed=seed), source=encoder.card.source)
     cross_camera = report.tasks[0].protocol == "cross-camera"
     return Measured(report, rank_examples(pictures, records, query, gallery, cross_camera=cross_camera))
+
+
+def _fill_gallery(out: Path, encoder: Encoder, splits: Splits, records: Sequence[Record]) -> str:
+    """Leaves the records in the gallery in `out`, with thresholds from query and gallery; what was made, in words."""
+    place, folder = str(out / "gallery"), out / "run" / "encoder"
+    made: Gallery = (
+        open_gallery(place) if (out / "gallery").exists() else create(place, describe_encoder(encoder, folder, {}))
+    )
+    try:
+        add(made, encoder, records)
+        what = f"a gallery of {made.count():,} pictures: {place}"
+        if made.about.calibration is None:
+            made.keep_calibration(calibrate(encoder, splits, subset="test").as_dict())
+    except DataError as error:  # a tour of few people
+        return f"{what}; without thresholds: {error}"
+    finally:
+        made.close()
+    return what
+
+
+def _program() -> list[str]:
+    """What to type for `resight` here: its place where it is not on the PATH."""
+    if shutil.which("resight"):
+        return ["resight"]
+    beside = Path(sys.executable).with_name("resight")
+    return [os.path.relpath(beside)] if beside.exists() else [sys.executable, "-m", "resight"]
 
 
 def _reproduce(order: Order, after: Measured) -> dict[str, str]:

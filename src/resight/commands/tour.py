@@ -11,7 +11,7 @@ from resight.commands.arguments import print_json
 
 @dataclass(frozen=True, slots=True)
 class DemoCommand:
-    """Draw made-up people, fine-tune by CLIP-ReID, evaluate before and after, and write report.html: minutes on a CPU.
+    """Draw made-up people, fine-tune by CLIP-ReID, evaluate before and after, and make a gallery: minutes on a CPU.
 
     It may be interrupted: the same command goes on where it was.
     """
