@@ -83,14 +83,19 @@ def _about(records: Sequence[Record]) -> str:
 
 
 def draw_sheet(records: Sequence[Record], title: str, about: str) -> Image.Image:
-    """A page of thumbnails under a title and a line; where cameras are known each picture has its camera's name.
+    """A page of the records' pictures under a title and a line; where cameras are known each has its camera's name."""
+    pictures = [open_image(record.path, box=record.box) for record in records]
+    return lay_out(pictures, [record.camera or "" for record in records], title, about)
+
+
+def lay_out(pictures: Sequence[Image.Image], labels: Sequence[str], title: str, about: str) -> Image.Image:
+    """A page of at least one picture under a title and a line, each picture with its label below it.
 
     WIDTH wide, less where all pictures fit into one row. The places are as wide as half of the pictures need.
     """
-    pictures = [open_image(record.path, box=record.box) for record in records]
     shape = median(picture.width / picture.height for picture in pictures)
     place = (round(min(max(shape * HEIGHT, NARROWEST), WIDEST)), HEIGHT)
-    line = LABEL + 8 if any(record.camera for record in records) else 0
+    line = LABEL + 8 if any(labels) else 0
     step = (place[0] + GAP, place[1] + line + GAP)
     columns = (WIDTH - 2 * MARGIN + GAP) // step[0]
     n_rows = -(-len(pictures) // columns)
@@ -100,11 +105,11 @@ def draw_sheet(records: Sequence[Record], title: str, about: str) -> Image.Image
     pen = ImageDraw.Draw(sheet)
     write_line(pen, (MARGIN, MARGIN), title, TITLE, INK, width - 2 * MARGIN)
     write_line(pen, (MARGIN, MARGIN + TITLE + 8), about, TEXT, MUTED, width - 2 * MARGIN)
-    for k, (record, picture) in enumerate(zip(records, pictures, strict=True)):
+    for k, (label, picture) in enumerate(zip(labels, pictures, strict=True)):
         left, upper = MARGIN + k % columns * step[0], top + k // columns * step[1]
         paste_thumbnail(sheet, picture, (left, upper), place)
-        if record.camera:
-            write_line(pen, (left, upper + place[1] + 3), record.camera, LABEL, MUTED, place[0])
+        if label:
+            write_line(pen, (left, upper + place[1] + 3), label, LABEL, MUTED, place[0])
     return sheet
 
 

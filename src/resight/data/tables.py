@@ -58,7 +58,7 @@ FLAGS: Final = {"true": True, "1": True, "1.0": True, "false": False, "0": False
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class Table:
     """header: the columns' names. first_row: number of the first row of values, as a spreadsheet shows it.
 
     load: the values of a column in the rows' order, None throughout for an empty row.
@@ -80,8 +80,7 @@ def read_table(path: Path, columns: Mapping[str, str], *, fields: bool = False) 
     relative to the file's folder. A missing picture is no error here. Raises DataError, with the row, for a value that
     cannot be read, and ConfigError for a name in `columns` that is not ours.
     """
-    require_file(path)
-    table = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
+    table = open_table(path)
     chosen = _choose(path, table.header, columns)
     unread = [column for column in table.header if column and column not in chosen.values()]
     extra = {column: texts for column in unread if (texts := _texts(table.load(column)))} if fields else {}
@@ -105,7 +104,13 @@ def read_table(path: Path, columns: Mapping[str, str], *, fields: bool = False) 
     return Reading(tuple(records), _column_notes(chosen, [*extra], unread))
 
 
-def _read_csv(path: Path) -> _Table:
+def open_table(path: Path) -> Table:
+    """The columns of a CSV, TSV or Parquet file. Raises DataError for a file that is none."""
+    require_file(path)
+    return _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
+
+
+def _read_csv(path: Path) -> Table:
     limit = csv.field_size_limit()
     try:
         csv.field_size_limit(max(limit, path.stat().st_size))  # the whole process's, so it is put back below
@@ -131,10 +136,10 @@ def _read_csv(path: Path) -> _Table:
                 "Put quotes around a value that holds the separator."
             )
     places = {name: place for place, name in enumerate(header)}
-    return _Table(header, 2, lambda column: [row[places[column]] if row else None for row in rows[1:]])
+    return Table(header, 2, lambda column: [row[places[column]] if row else None for row in rows[1:]])
 
 
-def _read_parquet(path: Path) -> _Table:
+def _read_parquet(path: Path) -> Table:
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
@@ -154,7 +159,7 @@ def _read_parquet(path: Path) -> _Table:
         except (OSError, arrow.ArrowException, ValueError, OverflowError) as error:
             raise DataError(f"{path}: column {column!r} cannot be read ({error}). Write it again.") from error
 
-    return _Table(header, 1, load)
+    return Table(header, 1, load)
 
 
 def _choose(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
