@@ -129,6 +129,17 @@ def test_imports_go_down_only(path: Path) -> None:
         )
 
 
+def test_the_service_reaches_no_training_module() -> None:
+    reached, left = set(), {"service"}
+    while left:
+        part = left.pop()
+        reached.add(part)
+        left |= set().union(*(imports_of(path) for path in modules() if part_of(path) == part)) - reached
+    assert {"search", "adding", "gallery", "encoder", "data"} <= reached
+    training = {"losses", "optim", "engine", "runs", "trainset", "training", "starting", "towers", "recipes", "launch"}
+    assert reached & training == set()
+
+
 def test_a_loss_is_understood_without_the_others() -> None:
     for path in (SOURCE / "losses").glob("*.py"):
         assert "losses" not in imports_of(path), f"{path.name} imports another loss"

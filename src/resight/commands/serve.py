@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -51,16 +52,18 @@ class ServeCommand:
     """auto (a GPU where there is one), cpu, or a PyTorch device such as cuda:1."""
     precision: Precision = "float32"
     """float32; bf16 is several times faster on processors and GPUs that multiply in it, at a cosine above 0.999."""
+    access_log: bool = False
+    """Print a line for every request."""
 
 
 def serve(arguments: ServeCommand) -> int:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"{', '.join(missing)}: not installed. Run: pip install 'resight[serve]'")
+        raise ConfigError(f"{', '.join(missing)}: not installed. Run: pip install resight[serve]")
     import uvicorn
 
-    from resight.encoder import Encoder
     from resight.gallery.store import open_gallery
+    from resight.gallery_encoder import open_encoder
     from resight.service.app import ServeConfig, create_app
     from resight.service.guard import is_loopback
 
@@ -80,16 +83,23 @@ def serve(arguments: ServeCommand) -> int:
         batch_wait=arguments.batch_wait,
         precision=arguments.precision,
     )
-    listener = listen(arguments.host, arguments.port)
+    listener = listen(arguments.host, arguments.port)  # before the encoder: a port that is taken is said at once
     gallery = open_gallery(arguments.gallery)
-    about = gallery.about
-    source, options = (about.source, about.options) if arguments.encoder is None else (arguments.encoder, {})
-    encoder = Encoder.load(source, **dict(options) | {"device": arguments.device})
+    encoder = open_encoder(gallery, source=arguments.encoder, device=arguments.device)
     say_slow(encoder, arguments.precision)
-    app = create_app(gallery, encoder, config)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, server_header=False, timeout_graceful_shutdown=STOP_SECONDS)
+        uvicorn.Config(
+            create_app(gallery, encoder, config),
+            log_config=None,
+            access_log=arguments.access_log,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
     )
+    if arguments.access_log:
+        access = logging.getLogger("uvicorn.access")
+        access.addHandler(logging.StreamHandler())
+        access.setLevel(logging.INFO)
 
     def stop(*_: object) -> None:
         server.should_exit = True

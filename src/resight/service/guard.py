@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
-import logging
+import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
+from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resight.service.metrics import Metrics
+from resight.service.refusals import log, refusal
 
 N_AT_ONCE = 256  # requests that are being answered; each may hold a megabyte of its upload in memory
 BODY_SECONDS = 60.0  # within which a request's body must have come
+
+HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d+)?")
+"""Name or address, and port, of the Host header."""
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
@@ -29,8 +30,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-
-log = logging.getLogger("resight.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +84,22 @@ class Guard:
             self._require(scope)
             await self.app(scope, self._limited(receive), send_noted)
         except HTTPException as refused:
-            await _send(send, refused.status_code, str(refused.detail), refused.headers or {})
+            await refusal(refused.status_code, str(refused.detail), refused.headers)(scope, receive, send)
         except Exception:
-            log.exception("%s %s", scope["method"], scope["path"])
+            log.exception("%s %r", scope["method"], scope["path"])
             if begun:
                 raise
-            await _send(send, 500, "Something went wrong here; the service's log says what.", {})
+            await refusal(500, "Something went wrong here; the service's log says what.")(scope, receive, send)
 
     def _require(self, scope: Scope) -> None:
         """Raises HTTPException for a request that is not to be answered."""
         headers, token = Headers(scope=scope), self.limits.token
         host = headers.get("host", "")
-        if token is None and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        named = HOST.fullmatch(host)
+        if token is None and (named is None or not is_loopback(named[1].strip("[]"))):
             raise HTTPException(403, "Without a token this service answers to localhost and 127.0.0.1 only.")
         origin = headers.get("origin")
-        if scope["method"] not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != host:
+        if scope["method"] not in ("GET", "HEAD") and origin is not None and origin.partition("://")[2] != host:
             raise HTTPException(403, "Requests from pages of other sites are refused.")
         if token is not None and scope["path"] not in self.limits.open_paths:
             given = headers.get("authorization", "").encode("latin-1")
@@ -114,14 +114,15 @@ class Guard:
 
     def _limited(self, receive: Receive) -> Receive:
         """Raises HTTPException when the body is too long, or takes too long."""
-        n_bytes, until, whole = 0, time.monotonic() + BODY_SECONDS, False
+        n_bytes, until, whole = 0, asyncio.get_running_loop().time() + BODY_SECONDS, False
 
         async def receive_limited() -> Message:
             nonlocal n_bytes, whole
             try:
-                message = await asyncio.wait_for(receive(), None if whole else max(0, until - time.monotonic()))
+                async with asyncio.timeout_at(None if whole else until):
+                    message = await receive()
             except TimeoutError:
-                raise HTTPException(408, f"The request did not arrive within {BODY_SECONDS:g} seconds.") from None
+                raise HTTPException(408, f"The request did not come whole within {BODY_SECONDS:g} seconds.") from None
             n_bytes += len(message.get("body", b""))
             whole = not message.get("more_body", False)
             if n_bytes > self.limits.max_bytes:
@@ -141,11 +142,3 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-async def _send(send: Send, status: int, detail: str, headers: Mapping[str, str]) -> None:
-    body = json.dumps({"detail": detail}, ensure_ascii=False).encode()
-    own = {"content-type": "application/json", "content-length": str(len(body)), **headers}
-    pairs = [(name.lower().encode(), value.encode()) for name, value in own.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})

@@ -1,83 +1,58 @@
-"""What a request's form holds → pictures at the encoder's size, and conditions of a search."""
+"""Uploaded files → pictures at the encoder's size: few, not too large by their header, and safely decoded."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
+from anyio import CapacityLimiter, to_thread
 from fastapi import UploadFile
 from numpy.typing import NDArray
-from PIL import Image
 
 from resight.data.images import Box, open_bytes
 from resight.data.records import CONTROLS
+from resight.data.thumbnails import thumbnail
 from resight.data.transforms import Preprocess
 from resight.errors import ConfigError
+from resight.service.forms import require_few
 
-MAX_LABEL = 200  # characters of an identity, a camera, a field's name or value
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Upload:
-    """One picture of a request. image: upright RGB, cut to the box; pixels: uint8 [3, H, W] for the encoder."""
-
-    content: bytes
-    image: Image.Image
-    pixels: NDArray[np.uint8]
+MAX_PICTURES = 8
+N_DECODERS = 4
+"""Pictures that are decoded at a time: one of 25 million pixels takes up to 300 MB."""
 
 
-async def read_bytes(files: Sequence[UploadFile]) -> list[tuple[str, bytes]]:
-    """(name for messages, content) of each file; how large they may be was seen to while they came in."""
-    return [(name_of(file.filename, n), await file.read()) for n, file in enumerate(files, 1)]
+class Decoder:
+    """Decodes for one encoder. max_pixels: of one picture, by its header."""
+
+    def __init__(self, preprocess: Preprocess, max_pixels: int) -> None:
+        self.preprocess, self.max_pixels = preprocess, max_pixels
+        self._limiter = CapacityLimiter(N_DECODERS)
+
+    async def pixels(self, files: Sequence[UploadFile], box: Box | None) -> list[NDArray[np.uint8]]:
+        """uint8 [3, H, W] of each, at the encoder's size.
+
+        Raises ConfigError for too many, or a box that belongs to none; PictureError as `open_bytes` does.
+        """
+        require_few(files, "picture", MAX_PICTURES)
+        if box is not None and len(files) != 1:
+            raise ConfigError("A box belongs to one picture. Send one picture, or no box.")
+        found = []
+        for number, file in enumerate(files, 1):
+            name = name_of(file.filename, number)
+            found.append((await self.decode(name, await file.read(), box))[0])
+        return found
+
+    async def decode(self, name: str, content: bytes, box: Box | None) -> tuple[NDArray[np.uint8], bytes]:
+        """uint8 [3, H, W] at the encoder's size, and the thumbnail; the whole picture is not kept. Raises as above."""
+        return await to_thread.run_sync(self._decode, name, content, box, limiter=self._limiter)
+
+    def _decode(self, name: str, content: bytes, box: Box | None) -> tuple[NDArray[np.uint8], bytes]:
+        background = self.preprocess.background
+        image = open_bytes(content, name, box=box, background=background, max_pixels=self.max_pixels)
+        return self.preprocess.resize(image), thumbnail(image, content if box is None else b"")
 
 
-def decode(name: str, content: bytes, box: Box | None, preprocess: Preprocess, max_pixels: int) -> Upload:
-    """Raises PictureError for what is no picture, has more pixels than `max_pixels`, or nothing inside the box."""
-    image = open_bytes(content, name, box=box, background=preprocess.background, max_pixels=max_pixels)
-    return Upload(content, image, preprocess.resize(image))
-
-
-def name_of(given: str | None, number: int) -> str:
+def name_of(given: str | None, number: int = 1) -> str:
     """The last part of the name that the client gave the file, short and printable, else "picture 1"."""
     last = CONTROLS.sub("", (given or "").replace("\\", "/").rsplit("/", 1)[-1])[:80].strip(". ")
     return last or f"picture {number}"
-
-
-def parse_box(text: str) -> Box:
-    """left, top, right, bottom. Raises ConfigError for anything but four numbers."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 4 or not all(map(math.isfinite, values)):
-        raise ConfigError(f"box {quoted(text)}: write left,top,right,bottom in pixels of the upright picture.")
-    return values[0], values[1], values[2], values[3]
-
-
-def parse_fields(pairs: Iterable[str]) -> Mapping[str, str]:
-    """Raises ConfigError for a pair that is not name=value, and for two values of one name."""
-    fields: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"field {quoted(pair)}: write it as name=value.")
-        if name in fields:
-            raise ConfigError(f"field {quoted(name)}: stands there twice.")
-        fields[require_label(name, "field")] = require_label(value, "field")
-    return fields
-
-
-def require_label(text: str, what: str) -> str:
-    """The text. Raises ConfigError when it is too long for a label, or holds control characters."""
-    if len(text) > MAX_LABEL:
-        raise ConfigError(f"{what} {quoted(text)}: has {len(text):,} characters; at most {MAX_LABEL}.")
-    if CONTROLS.search(text):
-        raise ConfigError(f"{what} {quoted(text)}: holds a control character. Leave it out.")
-    return text
-
-
-def quoted(text: str) -> str:
-    """The text's beginning, in one printable line."""
-    return repr(text if len(text) <= 40 else text[:39] + "…")
