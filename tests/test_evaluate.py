@@ -16,6 +16,7 @@ from resight.errors import ConfigError, DataError
 from resight.evaluate import RANKS, Report, Rerank, Rules, compare, evaluate, sides
 from resight.metrics import Labels, Ties, confidence_intervals, rank, summary, vehicleid_draws
 from resight.neighbours import similarity_blocks
+from resight.open_set import OpenSet, open_set
 from resight.rerank import reranked_blocks
 from resight.types import Embeddings, Protocol, Record, Splits
 
@@ -513,6 +514,53 @@ def test_an_encoder_is_evaluated_on_files(coloured_people: Path) -> None:
     assert report.fingerprint == encoder.fingerprint()
     assert report.data == evaluate(encoder, data).data
     assert report.encoder.startswith("random:")
+
+
+@pytest.mark.parametrize("protocol", ["cross-camera", "any-camera"])
+def test_evaluation_asks_with_the_mates_and_without(protocol: Protocol) -> None:
+    """Every query against a gallery that is cut by hand; distractors and unknown identities stay."""
+    records, made = clustered(12, 12, 3)
+    records = tuple(dataclasses.replace(r, identity=None) if k % 12 == 5 else r for k, r in enumerate(records))
+    made = embeddings(made.embedding.tolist(), list(records))
+    right, mate, other = [], [], []
+    for k, (query, vector) in enumerate(zip(records, made.embedding, strict=True)):
+        strangers, mates = [], []
+        for j, row in enumerate(records):
+            similarity = float(vector @ made.embedding[j])
+            if query.identity is None or row.identity != query.identity:
+                strangers.append(similarity)
+            elif j != k and (protocol == "any-camera" or row.camera != query.camera):
+                mates.append(similarity)
+        if query.identity is not None and mates:
+            right.append(max(mates) > max(strangers))
+            mate.append(max(mates))
+            other.append(max(strangers))
+    (task,) = compare(
+        splits(protocol=protocol, query=records, gallery=records), made, records, None, rules=Rules(), source="x"
+    ).tasks
+    assert task.open_set is not None
+    assert task.open_set.n_queries == task.n_valid == len(right) == 132
+    found = open_set(np.array(right), np.array(mate), np.array(other), np.arange(132), seed=0)
+    assert task.open_set.scores == pytest.approx(found.scores)
+
+
+def test_nobody_else_in_the_gallery_is_no_open_set() -> None:
+    records = (record(0, "p"), record(1, "p"))
+    data = splits(protocol="any-camera", unassigned=records)
+    (task,) = compare(data, embeddings([[1, 0], [1, 1]], list(records)), records, None, rules=Rules(), source="x").tasks
+    assert task.open_set is None
+
+
+def test_vehicleid_is_the_mean_of_its_draws() -> None:
+    records, made = clustered(10, 3, 0)
+    data = splits(protocol="vehicleid", query=records, gallery=records)
+    (task,) = compare(data, made, records, None, rules=Rules(seed=3), source="x").tasks
+    found = task.open_set
+    assert isinstance(found, OpenSet)
+    assert list(found.scores) == ["TPIR@10%", "AUROC"]
+    assert found.n_queries == 20
+    for name, (low, high) in found.intervals.items():
+        assert low <= found.scores[name] <= high
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -199,6 +200,17 @@ def test_queries_without_a_positive_count_in_no_mean() -> None:
     assert cmc(ranking, 5).tolist() == [0, 1, 1, 1, 1], "ranks beyond the gallery's end are those at its end"
 
 
+def test_the_ranking_tells_the_two_best_similarities() -> None:
+    query, gallery = Labels(np.array([0, 7])), Labels(np.array([1, 0, -1, 0]), pictures=np.array([0, 1, 2, 3]))
+    query = dataclasses.replace(query, pictures=np.array([3, 9]))
+    ranking = rank([np.array([[0.2, 0.1, 0.4, 0.9]] * 2)], query, gallery, cross_camera=False)
+    assert ranking.best_positive[0] == 0.1
+    assert ranking.best_negative[0] == 0.4
+    assert np.isnan([ranking.best_positive[1], ranking.best_negative[1]]).all()
+    alone = rank([np.array([[0.3]])], Labels(np.array([0])), Labels(np.array([0])), cross_camera=False)
+    assert alone.best_negative[0] == -np.inf
+
+
 def test_no_valid_query_gives_nan_and_no_warning() -> None:
     ranking = rank([np.zeros((2, 1))], Labels(np.array([0, 1])), Labels(np.array([2])), cross_camera=False)
     assert not ranking.valid.any()
@@ -254,7 +266,7 @@ def test_confidence_interval_follows_the_number_of_identities() -> None:
     identities = np.repeat(np.arange(40), 25)
     hard = np.repeat(random.random(40), 25)  # queries of one identity share their fate
     ones = np.ones(1000, np.int64)
-    ranking = Ranking(ones, np.where(hard < 0.5, 1, 9), hard, hard)
+    ranking = Ranking(ones, np.where(hard < 0.5, 1, 9), hard, hard, hard, hard)
     by_identity = confidence_intervals(ranking, identities, seed=3)
     by_query = confidence_intervals(ranking, np.arange(1000), seed=3)
     assert list(by_identity) == list(summary(ranking)) == ["mAP", "R1", "R5", "R10", "mINP"]
@@ -271,7 +283,7 @@ def test_confidence_interval_follows_the_number_of_identities() -> None:
 def test_confidence_interval_skips_queries_without_a_positive() -> None:
     n = np.array([1, 0, 1])
     ap = np.array([0.5, np.nan, 0.5])
-    intervals = confidence_intervals(Ranking(n, n, ap, ap), np.array([4, 9, 4]), seed=0)
+    intervals = confidence_intervals(Ranking(n, n, ap, ap, ap, ap), np.array([4, 9, 4]), seed=0)
     assert intervals["mAP"] == (0.5, 0.5)
 
 

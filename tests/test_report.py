@@ -11,6 +11,7 @@ from rich.console import Console
 from resight.errors import DataError
 from resight.evaluate import ENDS_OF_TIES, CameraPair, Report, Rerank, Rules, Task
 from resight.examples import Ranked
+from resight.open_set import OpenSet
 from resight.report import as_json, show, write_json
 from resight.types import Record
 
@@ -23,10 +24,11 @@ def report(
     reranked: dict[str, float] | None = None,
     pairs: tuple[CameraPair, ...] = (),
     first_at_ties: tuple[float, float] = (0.8, 0.8),
+    open_set: OpenSet | None = None,
 ) -> Report:
     intervals = {name: (value - 0.05, min(1.0, value + 0.05)) for name, value in SCORES.items()}
     ends = {rule: {"mAP": SCORES["mAP"], "R1": first} for rule, first in zip(ENDS_OF_TIES, first_at_ties, strict=True)}
-    task = Task("image → image", "cross-camera", 100, 97, 500, SCORES, intervals, ends, reranked, pairs)
+    task = Task("image → image", "cross-camera", 100, 97, 500, SCORES, intervals, ends, reranked, pairs, open_set)
     rules = Rules(protocol="cross-camera", rerank=Rerank(50, 15) if reranked else None)
     return Report(
         "my [encoder]",
@@ -103,6 +105,24 @@ def test_ties_are_told_where_they_change_a_figure() -> None:
         "ties: image → image has mAP 61.2 and R1 2.0 if the negatives win them all, mAP 61.2 and R1 97.0 if the "
         "positives do"
     )
+
+
+def test_the_open_set_has_a_line_of_its_own() -> None:
+    scores = {"TPIR@1%": 0.5, "TPIR@10%": 0.7512, "AUROC": 0.9}
+    everything = OpenSet(100, scores, dict.fromkeys(scores, (0.4, 0.96)))
+    few = OpenSet(60, {"AUROC": 0.9}, {"AUROC": (0.4, 0.96)})
+    (line,) = [line for line in shown(report(open_set=everything)).splitlines() if line.startswith("open set:")]
+    assert line == (
+        "open set: image → image TPIR at FPIR 1 % 50.0 (40–96), TPIR at FPIR 10 % 75.1 (40–96), AUROC 90.0 (40–96)"
+    )
+    (line,) = [line for line in shown(report(open_set=few)).splitlines() if line.startswith("open set:")]
+    assert line == (
+        "open set: image → image AUROC 90.0 (40–96); TPIR at FPIR 1 % and TPIR at FPIR 10 % left out, 60 queries are "
+        "too few"
+    )
+    assert "open set:" not in shown(report())
+    stored = json.loads(json.dumps(as_json(report(open_set=few))))["tasks"][0]["open_set"]
+    assert stored == {"n_queries": 60, "scores": {"AUROC": 0.9}, "intervals": {"AUROC": [0.4, 0.96]}}
 
 
 def test_json_gives_everything_back(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Curve:
         if above in (0, len(similarities)):
             return self.different[min(above, len(similarities) - 1)][1]
         (left, more), (right, fewer) = self.different[above - 1 : above + 1]
-        return more * (fewer / more) ** ((similarity - left) / (right - left))  # the logarithm runs straight between
+        return float(more * (fewer / more) ** ((similarity - left) / (right - left)))  # its logarithm runs straight
 
 
 def chance_of_a_false_match(rate: float, n_rows: int) -> float:
@@ -102,23 +102,29 @@ class Calibration:
     """pictures: of two pictures' embeddings. words: of a text and a picture, by aligned vectors; None without captions.
 
     encoder: fingerprint of the encoder that it belongs to. data: fingerprint of the pictures it was learned from.
+    notes: what its user should know, a line each.
     """
 
     encoder: str
     data: str
     pictures: Curve
     words: Curve | None = None
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Calibration:
-        """Raises KeyError, TypeError or ValueError for anything but what `as_dict` gives."""
-        words = values["words"]
-        return Calibration(
-            values["encoder"], values["data"], _curve(values["pictures"]), None if words is None else _curve(words)
-        )
+        """Raises DataError for anything but what `as_dict` gives, also by way of JSON."""
+        try:
+            curves = [None if values[name] is None else _curve(values[name]) for name in ("pictures", "words")]
+            if curves[0] is None:
+                raise ValueError("pictures: null")
+            return Calibration(values["encoder"], values["data"], curves[0], curves[1], tuple(values["notes"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            found = " ".join(str(error).split())
+            raise DataError(f"The calibration is damaged ({found}). Make it again with `resight calibrate`.") from error
 
 
 def _curve(values: Mapping[str, Any]) -> Curve:
@@ -144,6 +150,7 @@ def read(file: Path) -> Calibration:
     """What `write` wrote. Raises DataError when it is missing, damaged, or something else."""
     try:
         return Calibration.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{file}: is not a calibration ({found}). Make it with `resight calibrate`.") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read ({error}). Make it with `resight calibrate`.") from error
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error

@@ -51,6 +51,8 @@ COMMANDS = (
         "Prompt decoupling: prompts for both towers from captions, then both towers",
         "train:prompt_decoupling_command",
     ),
+    Command(("calibrate",), "Learn which similarity means the same individual", "calibrate:calibrate"),
+    Command(("compare",), "Say whether two pictures show the same individual", "calibrate:compare"),
     Command(("embed",), "Turn pictures into vectors, and save them", "encoding:embed"),
     Command(("evaluate",), "Measure mAP, CMC and mINP on query and gallery", "encoding:evaluate"),
     Command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from resight.metrics import (
     vehicleid_draws,
 )
 from resight.neighbours import similarity_blocks
+from resight.open_set import OpenSet, open_set
 from resight.rerank import reranked_blocks
 from resight.types import Embeddings, Protocol, Record, Splits
 
@@ -105,7 +106,8 @@ class Task:
     intervals: 95 %, by resampling the query identities; of VehicleID over its ten draws. n_valid: queries that the
     gallery can answer (a mean over the draws for VehicleID). at_ties: mAP and R1 with the negatives first among equally
     similar pictures, and with the positives first; they differ where vectors are equal. reranked: the scores after
-    re-ranking, or None.
+    re-ranking, or None. open_set: how far queries whose individual is not there are told from the others (of VehicleID
+    the means over its draws); None where the gallery shows nobody but the query's individual.
     """
 
     name: TaskName
@@ -118,6 +120,7 @@ class Task:
     at_ties: dict[Ties, dict[str, float]]
     reranked: dict[str, float] | None = None
     camera_pairs: tuple[CameraPair, ...] = ()
+    open_set: OpenSet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,7 @@ def compare(
     not of length 1, and as `evaluate` does.
     """
     plan = _plan(splits, rules, subset, with_text=captions is not None and pictures.aligned is not None)
-    _check_lengths(pictures)
+    require_unit_length(pictures)
     position = {record: row for row, record in enumerate(records)}
     query_rows = np.array([position[record] for record in plan.query])
     gallery_rows = np.array([position[record] for record in plan.gallery])
@@ -261,7 +264,7 @@ def compare(
     )
 
 
-def _check_lengths(pictures: Embeddings) -> None:
+def require_unit_length(pictures: Embeddings) -> None:
     """Raises DataError unless every picture's vector has length 1: inner products are taken for cosines."""
     lengths = np.linalg.norm(pictures.embedding, axis=1)
     wrong = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))
@@ -399,7 +402,17 @@ def _task(name: TaskName, protocol: Protocol, both: _Sides, rules: Rules, *, one
         intervals=confidence_intervals(ranking, both.query.identities, seed=rules.seed, ranks=RANKS),
         at_ties={rule: _at_ties(by_ties[rule]) for rule in ENDS_OF_TIES},
         reranked=reranked,
+        open_set=_open_set(ranking, both.query.identities, rules.seed),
     )
+
+
+def _open_set(ranking: Ranking, identities: NDArray[np.integer[Any]], seed: int) -> OpenSet | None:
+    """Of the valid queries, each with its mates and without; None where nobody else is there to be taken for them."""
+    valid = ranking.take(ranking.valid)
+    if not len(valid.valid) or np.isneginf(valid.best_negative).all():
+        return None
+    right, groups = valid.first_rank == 1, identities[ranking.valid]
+    return open_set(right, valid.best_positive, valid.best_negative, groups, seed=seed)
 
 
 def _at_ties(ranking: Ranking) -> dict[str, float]:
@@ -426,7 +439,18 @@ def _vehicleid(both: _Sides, rules: Rules) -> Task:
         intervals={name: _percentiles([draw.scores[name] for draw in draws]) for name in draws[0].scores},
         at_ties={rule: _mean([draw.at_ties[rule] for draw in draws]) for rule in ENDS_OF_TIES},
         reranked=_mean(reranked) if reranked else None,
+        open_set=_over_draws([draw.open_set for draw in draws if draw.open_set is not None]),
     )
+
+
+def _over_draws(found: list[OpenSet]) -> OpenSet | None:
+    """The mean of what all draws tell, and its range."""
+    if not found:
+        return None
+    names = [name for name in found[0].scores if all(name in one.scores for one in found)]
+    scores = [{name: one.scores[name] for name in names} for one in found]
+    intervals = {name: _percentiles([one[name] for one in scores]) for name in names}
+    return OpenSet(round(float(np.mean([one.n_queries for one in found]))), _mean(scores), intervals)
 
 
 def _mean(scores: list[dict[str, float]]) -> dict[str, float]:

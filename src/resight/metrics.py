@@ -62,13 +62,16 @@ class Ranking:
     n_positives [Q]: 0 for a query that nothing in the gallery can match; such a query counts in no mean, and has
     first_rank 0 and NaN in the other two. first_rank [Q]: the best positive's. average_precision [Q]: mean over the
     positives of (positives so far / rank), not interpolated. inverse_negative_penalty [Q]: positives / rank of the
-    last positive (Ye et al. 2021, arXiv 2001.04193, section 3.2).
+    last positive (Ye et al. 2021, arXiv 2001.04193, section 3.2). best_positive, best_negative [Q]: similarities; the
+    second is -inf where the kept gallery has no negative, and both are NaN where it has no positive.
     """
 
     n_positives: NDArray[np.int64]
     first_rank: NDArray[np.int64]
     average_precision: NDArray[np.float64]
     inverse_negative_penalty: NDArray[np.float64]
+    best_positive: NDArray[np.float64]
+    best_negative: NDArray[np.float64]
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -152,8 +155,9 @@ def _rank_within(
             for q, similarities in enumerate(part, start):
                 positives, left_out = roles[name].of(q)
                 if len(positives):
+                    best = similarities[positives].max(), _best_negative(similarities, positives, left_out)
                     for rule, ranks in _ranks(similarities, positives, left_out, rules).items():
-                        _enter(rankings[name][rule], q, ranks)
+                        _enter(rankings[name][rule], q, ranks, *best)
         start += len(block)
     if start != n_queries:
         raise ValueError(f"the blocks hold {start} queries, the labels {n_queries}")
@@ -173,16 +177,26 @@ def _check_finite(block: NDArray[np.floating[Any]], start: int) -> None:
 
 
 def _nothing_found(n: int) -> Ranking:
-    return Ranking(np.zeros(n, np.int64), np.zeros(n, np.int64), np.full(n, np.nan), np.full(n, np.nan))
+    return Ranking(np.zeros(n, np.int64), np.zeros(n, np.int64), *(np.full(n, np.nan) for _ in range(4)))
 
 
-def _enter(ranking: Ranking, q: int, ranks: NDArray[np.int64]) -> None:
-    """Writes what follows from the ascending ranks of query q's positives."""
+def _best_negative(
+    similarities: NDArray[np.floating[Any]], positives: NDArray[np.int64], left_out: NDArray[np.int64]
+) -> float:
+    others = similarities.copy()
+    others[positives] = others[left_out] = -np.inf
+    return float(others.max())
+
+
+def _enter(ranking: Ranking, q: int, ranks: NDArray[np.int64], best_positive: float, best_negative: float) -> None:
+    """Writes what follows from the ascending ranks of query q's positives, and the two best similarities."""
     n = len(ranks)
     ranking.n_positives[q] = n
     ranking.first_rank[q] = ranks[0]
     ranking.average_precision[q] = (np.arange(1, n + 1) / ranks).sum() / n
     ranking.inverse_negative_penalty[q] = n / ranks[-1]
+    ranking.best_positive[q] = best_positive
+    ranking.best_negative[q] = best_negative
 
 
 class _Roles:

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from resight.embed import prepare_folder
 from resight.evaluate import ENDS_OF_TIES, RANKS, CameraPair, Report, Task
+from resight.open_set import RATES as RATES_OF_OPEN_SET
+from resight.open_set import OpenSet
 
 COLUMNS = ("mAP", *(f"R{rank}" for rank in RANKS), "mINP")
 
@@ -36,6 +38,9 @@ def show(report: Report, console: Console) -> None:
         if task.camera_pairs:
             console.print(_pairs_table(task.camera_pairs))
     for task in report.tasks:
+        if task.open_set is not None:
+            _line(console, f"open set: {task.name} {_open_set(task.open_set)}")
+    for task in report.tasks:
         low, high = (_mean_and_first(task.at_ties[rule]) for rule in ENDS_OF_TIES)
         if low != high:
             _line(console, f"ties: {task.name} has {low} if the negatives win them all, {high} if the positives do")
@@ -45,6 +50,20 @@ def show(report: Report, console: Console) -> None:
 
 def _mean_and_first(scores: dict[str, float]) -> str:
     return f"mAP {_percent(scores['mAP'])} and R1 {_percent(scores['R1'])}"
+
+
+def _open_set(found: OpenSet) -> str:
+    """Shares in percent with their intervals, and what is left out."""
+    told, too_few = [], []
+    for name in (*(f"TPIR@{rate:.0%}" for rate in RATES_OF_OPEN_SET), "AUROC"):
+        what = f"{name.replace('@', ' at FPIR ').replace('%', ' %')}"
+        if name in found.scores:
+            low, high = found.intervals[name]
+            told.append(f"{what} {_percent(found.scores[name])} ({100 * low:.0f}–{100 * high:.0f})")
+        else:
+            too_few.append(what)
+    left_out = f"; {' and '.join(too_few)} left out, {found.n_queries} queries are too few" if too_few else ""
+    return ", ".join(told) + left_out
 
 
 def _line(console: Console, text: str) -> None:
