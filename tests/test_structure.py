@@ -208,7 +208,7 @@ def flags_of(arguments: type) -> list[str]:
         hint = get_type_hints(arguments, include_extras=True)[field.name]
         inside = dataclasses.is_dataclass(getattr(hint, "__origin__", hint))
         if not inside and "Positional" not in str(hint) and "_positional" not in str(hint):
-            found.append("--" + field.name.replace("_", "-"))
+            found.append("--" + field.name.rstrip("_").replace("_", "-"))
     return found
 
 
@@ -216,7 +216,8 @@ def test_shared_arguments_are_documented() -> None:
     from resight.commands import arguments
 
     documented = (ROOT / "docs" / "commands.md").read_text()
-    for group in (arguments.DataArguments, arguments.EncoderArguments, arguments.EmbedArguments):
+    groups = (arguments.DataArguments, arguments.EncoderArguments, arguments.ClipArguments, arguments.EmbedArguments)
+    for group in (*groups, arguments.WhereArguments):
         for flag in flags_of(group):
             assert f"`{flag}" in documented
 

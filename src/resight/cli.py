@@ -58,6 +58,15 @@ COMMANDS = (
     Command(
         ("cluster",), "Say who is who among pictures without names, as a table and contact sheets", "cluster:cluster"
     ),
+    Command(("gallery", "create"), "Make a gallery of pictures that can be searched", "gallery:create"),
+    Command(("gallery", "add"), "Add pictures to a gallery", "gallery:add"),
+    Command(("gallery", "update"), "Correct what is known of a gallery's rows", "gallery:update"),
+    Command(("gallery", "remove"), "Take rows out of a gallery", "gallery:remove"),
+    Command(("gallery", "forget"), "Erase an identity from a gallery, and from the cache", "gallery:forget"),
+    Command(("gallery", "list"), "List a gallery's rows, also as a table", "gallery:list_rows"),
+    Command(("gallery", "info"), "Say what a gallery holds, and of which encoder", "gallery:info"),
+    Command(("gallery", "compact"), "Bring every row into the index, and drop what was removed", "gallery:compact"),
+    Command(("search",), "Find who a picture shows or words describe in a gallery", "search:search"),
     Command(("serve",), "Serve a gallery: a page to search it by picture or words, and HTTP", "serve:serve"),
     Command(("doctor",), "Describe this machine and installation, for a bug report", "tour:doctor"),
 )

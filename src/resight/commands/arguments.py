@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from resight.environment import Precision
 from resight.errors import ConfigError
 
 if TYPE_CHECKING:
-    from resight.embed import EmbedConfig, Progress
+    from resight.embed import EmbedConfig
     from resight.encoder import Encoder
     from resight.gallery.rows import Where
     from resight.types import Splits
@@ -181,8 +181,8 @@ def say_slow(encoder: Encoder, precision: Precision) -> None:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Progress | None]:
-    """A bar on a terminal, None in a pipe."""
+def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A bar on a terminal, which is told how many are done and of how many; None in a pipe."""
     if not sys.stderr.isatty():
         yield None
         return

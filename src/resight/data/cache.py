@@ -17,10 +17,11 @@ import hashlib
 import io
 import itertools
 import os
+import re
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,49 @@ class PixelCache:
         places = zip(table["row"].tolist(), table["check"].tolist(), strict=True)
         self._entries.update(zip(table["name"].tolist(), places, strict=True))
         self._n_read += len(table)
+
+
+def forget_pictures(folder: Path, contents: Collection[str]) -> int:
+    """Overwrites what the cache has of pictures, at every size, so that no pixel of them stays; how many there were.
+
+    contents: `content_name` of each, as hexadecimal digits. Pixels that no entry names, of a process that was killed as
+    it wrote, are overwritten too: nobody knows whose they are. Other processes may go on using the cache. Raises
+    DataError when it cannot be written.
+    """
+    names = {bytes.fromhex(content) for content in contents}
+    found: set[bytes] = set()
+    try:
+        for index in sorted(folder.glob(f"*-v{_FORMAT}.index")) if names else ():
+            found |= _overwrite(index, names)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder}: cannot overwrite cached pictures ({error.strerror}). Delete the folder."
+        ) from error
+    return len(found)
+
+
+def _overwrite(index: Path, names: set[bytes]) -> set[bytes]:
+    """Puts zeros in place of the pictures' entries and pixels; whose there were."""
+    height, width = map(int, re.findall("[0-9]+", index.name)[:2])
+    size = 3 * height * width
+    place = index.with_suffix
+    with _locked(place(".lock")), index.open("r+b") as entries, place(".pixels").open("r+b") as pixels:
+        data = entries.read()
+        table = np.frombuffer(data, _ENTRY, count=len(data) // _ENTRY.itemsize)
+        pairs = zip(table["name"].tolist(), table["row"].tolist(), strict=True)
+        named = [(name, row) for name, row in pairs if any(name)]
+        theirs = {row for name, row in named if name in names}
+        every = range(-(-pixels.seek(0, os.SEEK_END) // size))
+        for row in sorted(theirs.intersection(every) | set(every) - {row for _, row in named}):
+            pixels.seek(row * size)
+            pixels.write(bytes(size))
+        for entry in np.flatnonzero(np.isin(table["row"], [*theirs])).tolist():
+            entries.seek(entry * _ENTRY.itemsize)
+            entries.write(bytes(_ENTRY.itemsize))
+        for file in (pixels, entries):
+            file.flush()
+            os.fsync(file.fileno())
+    return {name for name, _ in named} & names
 
 
 def _name(*parts: object) -> bytes:

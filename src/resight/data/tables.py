@@ -217,8 +217,11 @@ def _is_empty(cell: object) -> bool:
     )
 
 
-def _text(cell: object) -> str:
-    """The cell as text, "" where it is empty; a float without fraction as a whole number."""
+def as_text(cell: object) -> str:
+    """The cell as text, "" where it is empty; a float without fraction as a whole number.
+
+    Raises ValueError for a list, bytes, or whatever else is no text.
+    """
     if _is_empty(cell):
         return ""
     if isinstance(cell, float) and cell.is_integer():
@@ -231,7 +234,7 @@ def _text(cell: object) -> str:
 def _texts(cells: Sequence[object]) -> list[str]:
     """The cells as text; nothing for a column of something else, such as vectors."""
     try:
-        return [_text(cell).strip() for cell in cells]
+        return [as_text(cell).strip() for cell in cells]
     except ValueError:
         return []
 
@@ -251,10 +254,10 @@ def _record(folder: Path, cells: Mapping[str, Any], fields: tuple[tuple[str, str
     except ValueError as error:
         raise ValueError(f"{error} Correct it, leave it empty, or leave the column out: --column time=") from error
     return Record(
-        picture_path(folder, path if isinstance(path, str) else _text(path)),
-        identity=known_identity(_text(cells.get("identity"))),
-        camera=_text(cells.get("camera")).strip() or None,
-        view=_text(cells.get("view")).strip() or None,
+        picture_path(folder, path if isinstance(path, str) else as_text(path)),
+        identity=known_identity(as_text(cells.get("identity"))),
+        camera=as_text(cells.get("camera")).strip() or None,
+        view=as_text(cells.get("view")).strip() or None,
         captions=_captions(cells.get("caption")),
         split=_role(cells),
         box=_box(cells),
@@ -264,7 +267,7 @@ def _record(folder: Path, cells: Mapping[str, Any], fields: tuple[tuple[str, str
 
 
 def _role(cells: Mapping[str, Any]) -> Role:
-    text = _text(cells.get("split")).strip().lower()
+    text = as_text(cells.get("split")).strip().lower()
     if text and text not in SPLITS:
         raise ValueError(f"split {text!r} is none of {', '.join(SPLITS)}. Correct it, or leave it empty.")
     role = SPLITS.get(text, "")
@@ -277,7 +280,7 @@ def _role(cells: Mapping[str, Any]) -> Role:
 
 
 def _flag(name: str, cell: object) -> bool:
-    text = _text(cell).strip().lower()
+    text = as_text(cell).strip().lower()
     if text not in FLAGS:
         raise ValueError(f"{name} {text!r} is none of true, false, 1, 0. Correct it, or leave it empty.")
     return FLAGS[text]
@@ -285,8 +288,8 @@ def _flag(name: str, cell: object) -> bool:
 
 def _captions(cell: object) -> tuple[str, ...]:
     if isinstance(cell, list | tuple):
-        return tuple(_text(caption) for caption in cell)
-    text = _text(cell).strip()
+        return tuple(as_text(caption) for caption in cell)
+    text = as_text(cell).strip()
     if text.startswith("[") and text.endswith("]"):
         for parse in (json.loads, ast.literal_eval):  # Python's own list is what pandas writes
             try:
@@ -334,7 +337,7 @@ def utc_seconds(cell: object) -> float | None:
         return _seconds(cell)
     if isinstance(cell, date):
         return _utc(cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day))
-    text = _text(cell).strip()
+    text = as_text(cell).strip()
     is_date = re.fullmatch(r"[0-9]{4}|[0-9]{4}-[0-9]{2}|[0-9]{8}", text)
     if not is_date and (number := _number(text)) is not None:
         return _seconds(number)

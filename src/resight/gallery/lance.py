@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from resight.errors import GalleryError
 from resight.gallery.conditions import condition, one_of
-from resight.gallery.folder import clearly, read_note, write_note, writing
+from resight.gallery.folder import NOTE, clearly, read_note, write_note, writing
 from resight.gallery.lance_columns import KNOWN, as_entries, as_matches, as_rows, as_table, schema, spaces
 from resight.gallery.lance_upkeep import index, n_unindexed, rewrite, tidy
 from resight.gallery.rows import (
@@ -61,6 +61,8 @@ def create(folder: Path, about: About) -> LanceGallery:
     """A new gallery in an empty or new folder. Raises GalleryError otherwise."""
     with clearly(folder, "cannot be written"):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if (folder / NOTE).is_file():
+                raise GalleryError(f"{folder}: is a gallery already. `resight gallery add {folder}` adds to it.")
             raise GalleryError(f"{folder}: is not empty. Name a new folder for the gallery.")
         folder.mkdir(parents=True, exist_ok=True)
     try:
