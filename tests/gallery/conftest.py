@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from resight.errors import GalleryError
 from resight.gallery import store
 from resight.gallery.rows import EVERYWHERE, About, Entry, Gallery, Row, Space, Where
 
-BACKENDS = ["lance"]
-ONE_PROCESS: set[str] = set()
+BACKENDS = ["lance", "milvus-lite", "milvus-server"]
+ONE_PROCESS = {"milvus-lite"}
 """Backends that one process at a time can open."""
 
 DIMENSION, ALIGNED = 16, 8
@@ -29,9 +36,44 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def place(backend: str, tmp_path: Path) -> str:
+def place(backend: str, tmp_path: Path, worker_id: str, request: pytest.FixtureRequest) -> str:
     """Where the test's gallery can be; nothing is there yet."""
-    return str(tmp_path / "gallery")
+    if backend == "lance":
+        return str(tmp_path / "gallery")
+    if backend == "milvus-lite":
+        lacks("milvus_lite", "pip install 'resight[milvus]'")
+        return f"milvus:{tmp_path}/lite.db/gallery"
+    name = "shared" if {"create", "gallery"} & set(request.fixturenames) else tmp_path.name.replace("-", "_")
+    return f"milvus://{request.getfixturevalue('milvus_server')}/{name}_{worker_id}"
+
+
+def lacks(module: str, remedy: str) -> None:
+    """Skips the test where a library is missing, unless nothing may be."""
+    if find_spec(module) is None:
+        (pytest.fail if os.environ.get("RESIGHT_REQUIRE_ALL") else pytest.skip)(f"{module} is missing: {remedy}")
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
+    """HOST:PORT of a server that all workers share; the first that needs it starts it, and it ends with the run."""
+    lacks("milvus", "there is a server for Linux on x86-64: pip install milvus==2.3.5")
+    alone = worker_id == "master"
+    shared = tmp_path_factory.getbasetemp() if alone else tmp_path_factory.getbasetemp().parent
+    folder = shared / "milvus"
+    address, run = folder / "address", os.getpid() if alone else os.getppid()
+    with (shared / "milvus.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            folder.mkdir()
+            with (shared / "milvus.log").open("w") as log:
+                program = [sys.executable, Path(__file__).with_name("milvus_server.py"), folder, run]
+                subprocess.run([str(part) for part in program], stdout=log, stderr=log, check=True)
+        until = time.monotonic() + 60
+        while not address.exists():
+            assert folder.exists(), f"Milvus ended at once: {(shared / 'milvus.log').read_text()}"
+            assert time.monotonic() < until, "Milvus did not start within a minute"
+            time.sleep(0.1)
+    return address.read_text()
 
 
 @pytest.fixture
@@ -49,15 +91,31 @@ def about() -> About:
 
 @pytest.fixture
 def create() -> Iterator[Callable[[str, About], Gallery]]:
-    """`store.create`, whose galleries are closed after the test."""
+    """`store.create`, whose galleries are closed after the test.
+
+    A server takes seconds to make a gallery, so there all tests use one, emptied.
+    """
     with ExitStack() as stack:
 
         def make(place: str, about: About) -> Gallery:
-            gallery = store.create(place, about)
+            if place.startswith("milvus://"):
+                gallery = _emptied(f"{place}_without" if about.aligned is None else place, about)
+            else:
+                gallery = store.create(place, about)
             stack.callback(gallery.close)
             return gallery
 
         yield make
+
+
+def _emptied(place: str, about: About) -> Gallery:
+    try:
+        gallery = store.create(place, about)
+    except GalleryError:
+        gallery = store.open_gallery(place)
+        gallery.remove([entry.id for entry in gallery.entries()])
+        gallery.keep_calibration(about.calibration)
+    return gallery
 
 
 @pytest.fixture

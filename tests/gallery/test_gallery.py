@@ -363,8 +363,8 @@ def test_a_gallery_without_aligned_vectors(create: Create, place: str, about: Ab
 
 def test_adding_after_compaction(gallery: Gallery, draw: Draw, nearest: Nearest) -> None:
     rows = draw(40)
-    for start in range(0, 40, 4):
-        gallery.add(rows[start : start + 4])
+    for start in range(0, 40, 10):
+        gallery.add(rows[start : start + 10])
         gallery.compact()
     agrees(gallery.search(rows[1].embedding, top=40), nearest(rows, rows[1].embedding, "embedding", 40))
 

@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -190,6 +189,8 @@ class MilvusGallery:
         Of a Lite file no byte of them stays. A server drops them from its segments at once, deletes the old segments
         at its next garbage collections, and its log as it expires; backups and replicas of the storage are its own.
         """
+        if not identity:
+            raise ValueError("no identity to forget")
         with self._writing:
             ids = [values["id"] for values in self._scan(one_of("identity", [identity]), ["id"])]
             self._delete(ids)
@@ -255,15 +256,15 @@ class MilvusGallery:
     def compact(self) -> None:
         """Merges small pieces and drops what was removed; from `GRAPH_FROM` rows on, makes the index if there is none.
 
-        The gallery does not answer while its index is made. A Lite file is written anew.
+        A server merges and drops in the background. The gallery does not answer while its index is made. A Lite file
+        is written anew.
         """
         with self._writing:
             self._ask(self._client.flush, self.place.name, timeout=MAINTAIN)
             if self.place.lite is not None:
                 _write_anew(self._client, self.place, self._fixed, self._scan("", ["*"], page=500))
             else:
-                job = self._ask(self._client.compact, self.place.name, timeout=ANSWER)
-                self._wait_for(job)
+                self._ask(self._client.compact, self.place.name, timeout=ANSWER)
             if self._index()["index_type"] == "FLAT" and self.count() >= GRAPH_FROM:
                 _make_ready(self._client, self.place, self._fixed, joined=self._joined, index=GRAPH)
 
@@ -344,13 +345,6 @@ class MilvusGallery:
             self._delete([row.entry.id for row in rows])
             for part in parts_of([as_columns(row, joined=self._joined) for row in before], N_BYTES):
                 self._ask(self._client.upsert, self.place.name, part, timeout=ANSWER)
-
-    def _wait_for(self, job: int) -> None:
-        until = time.monotonic() + MAINTAIN
-        while time.monotonic() < until:
-            if self._ask(self._client.get_compaction_state, job, timeout=ANSWER) == "Completed":
-                return
-            time.sleep(0.1)
 
 
 def _read(place: str) -> Place:
@@ -459,7 +453,7 @@ def _about(place: Place, described: Mapping[str, Any]) -> About:
 def _make(client: MilvusClient, place: Place, about: About, *, joined: bool) -> None:
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=512)
-    for name in ("content", "identity", "camera", "more", "thumbnail"):
+    for name in ("content", "path", "identity", "camera", "more", "thumbnail"):
         # large and read only when found: on disk, where the server can (from 2.4 on)
         mapped = {"mmap_enabled": True} if name in ("more", "thumbnail") else {}
         schema.add_field(name, DataType.VARCHAR, max_length=MAX_TEXT, **mapped)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from resight.errors import GalleryError
 from resight.gallery.rows import About, Entry, Row, Space, Where
 
-KNOWN = ["id", "content", "identity", "camera", "time", "more"]
+KNOWN = ["id", "content", "path", "identity", "camera", "time", "more"]
 """Columns that an entry is made of; `more` is JSON of what no condition asks for."""
 
 MAX_TEXT = 65_535
@@ -45,14 +45,15 @@ def as_columns(row: Row, *, joined: bool) -> dict[str, Any]:
     texts = {
         "id": entry.id,
         "content": entry.content,
+        "path": entry.path,
         "identity": entry.identity or "",
         "camera": entry.camera or "",
-        "more": json.dumps([entry.path, entry.box, dict(entry.fields)], ensure_ascii=False),
+        "more": json.dumps([entry.box, dict(entry.fields)], ensure_ascii=False),
         "thumbnail": base64.b64encode(row.thumbnail).decode(),
     }
     for name, text in texts.items():
         if len(text) > MAX_TEXT // 4 and len(text.encode()) > MAX_TEXT:
-            what = "path and fields have" if name == "more" else f"{name} has"
+            what = "the fields have" if name == "more" else f"{name} has"
             raise GalleryError(f"row {entry.id!r}: {what} more than {MAX_TEXT:,} bytes. Milvus holds no more.")
     if len(entry.fields) > MAX_FIELDS:
         raise GalleryError(f"row {entry.id!r}: has {len(entry.fields):,} fields. Milvus holds {MAX_FIELDS:,}.")
@@ -66,11 +67,11 @@ def as_columns(row: Row, *, joined: bool) -> dict[str, Any]:
 
 
 def as_entry(columns: Mapping[str, Any]) -> Entry:
-    path, box, fields = json.loads(columns["more"])
+    box, fields = json.loads(columns["more"])
     return Entry(
         id=columns["id"],
         content=columns["content"],
-        path=path,
+        path=columns["path"],
         identity=columns["identity"] or None,
         camera=columns["camera"] or None,
         time=None if columns["time"] == NO_TIME else columns["time"],
@@ -113,6 +114,7 @@ def condition(where: Where) -> str:
     parts += [] if where.until is None else [f"time < {float(where.until)!r}"]
     parts += [] if where.since is None and where.until is None else [f"time > {NO_TIME!r}"]
     parts += [f'array_contains(tags, "{_tag(name, value)}")' for name, value in where.fields.items()]
+    parts += [one_of("path", where.paths)] if where.paths else []
     parts += [f"not ({one_of('id', where.without_ids)})"] if where.without_ids else []
     return " and ".join(parts)
 
