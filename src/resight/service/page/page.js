@@ -17,7 +17,7 @@ const list = $("#found");
 const kept = new Map(); // pictures of each search in the browser's history, by number
 const seen = new Map(); // rows that were found, by id
 let asked = { params: new URLSearchParams(), files: [] };
-let info = null;
+let info = { n_rows: null, can_read: true, can_add: false, thresholds: [] }; // until the service tells
 let running = null; // AbortController of the search under way
 
 // ---- a search -------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ async function search() {
     if (error.name === "AbortError") return; // another search is under way
     if (!(error instanceof Refused)) throw error;
     showAnswer(null);
-    complain(error.message, { again: error.later });
+    complain(error.message, error.later ? search : null);
   } finally {
     if (running === controller) {
       running = null;
@@ -119,8 +119,8 @@ function showNothing() {
   list.replaceChildren();
   showNotes([]);
   say("");
-  if (info?.n_rows === 0) return showEmpty();
-  const ways = info?.can_read === false ? "choose one." : "choose one, or write what it shows.";
+  if (info.n_rows === 0) return showEmpty();
+  const ways = info.can_read ? "choose one, or write what it shows." : "choose one.";
   tell("Who or what is looked for?", [
     `Drop or paste a picture anywhere on this page, ${ways}`,
     "On a picture of a whole scene, draw a box around the one that is meant. A click on a result searches by it.",
@@ -148,11 +148,12 @@ function tell(title, paragraphs) {
 
 const say = (line) => ($("#status").textContent = line);
 
-/** An error, "" for none. */
-function complain(line, { again = false } = {}) {
+/** Shows an error, "" for none, and a button for what can be tried again. */
+function complain(line, again = null) {
   $("#trouble").hidden = line === "";
   $("#trouble span").textContent = line;
-  $("#again").hidden = !again;
+  $("#again").hidden = again === null;
+  $("#again").onclick = again;
 }
 
 function revealResults() {
@@ -316,7 +317,7 @@ function putDetails() {
   $("#picture-actions").hidden = asked.files.length === 0;
   $("#another-label").hidden = nRows() > 0 || nPictures() >= MOST;
   $("#whole").hidden = !asked.params.has("box");
-  $("#add").hidden = !(info?.can_add && asked.files.length > 0);
+  $("#add").hidden = !(info.can_add && asked.files.length > 0);
   const params = readForm();
   const n = FILTERS.reduce((sum, name) => sum + params.getAll(name).length, 0);
   $("#n-filters").textContent = n ? `${n} set` : "";
@@ -364,7 +365,6 @@ for (const [selector, join] of [["#choose", false], ["#another", true]]) {
 }
 $("#whole").addEventListener("click", () => askBox(null));
 $("#clear-filters").addEventListener("click", clearFilters);
-$("#again").addEventListener("click", search);
 $(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // what stands after "#" is the search
   revealResults();
@@ -472,11 +472,7 @@ async function start() {
     await fromAddress();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    complain(error.message, { again: error.later });
-    $("#again").onclick = () => {
-      $("#again").onclick = null;
-      start();
-    };
+    complain(error.message, start);
   }
 }
 
