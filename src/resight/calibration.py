@@ -128,9 +128,11 @@ class Calibration:
 
 
 def _curve(values: Mapping[str, Any]) -> Curve:
-    thresholds = tuple(Threshold(**threshold) for threshold in values["thresholds"])
+    numbers: dict[str, Any] = {name: float(values[name]) for name in ("slope", "intercept")}
+    counts: dict[str, Any] = {name: int(values[name]) for name in ("n_same", "n_different", "n_identities")}
+    thresholds = tuple(Threshold(**{name: float(n) for name, n in one.items()}) for one in values["thresholds"])
     different = tuple((float(similarity), float(share)) for similarity, share in values["different"])
-    return Curve(**dict(values) | {"thresholds": thresholds, "different": different})
+    return Curve(**dict(values) | numbers | counts | {"thresholds": thresholds, "different": different})
 
 
 def write(calibration: Calibration, file: Path) -> None:

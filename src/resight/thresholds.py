@@ -75,24 +75,25 @@ def plan(one: Sample, other: Sample | None, rates: Sequence[float] = RATES) -> P
         n_same = pairs.n_same()
         if n_same.sum() >= MIN_SAME and np.count_nonzero(n_same) >= MIN_IDENTITIES:
             break
-        too_few = (
+        scarce = (
             f"{n_same.sum():,} pairs ({rule}) show the same individual, of {np.count_nonzero(n_same):,} individuals; "
             f"needed are {MIN_SAME} pairs of {MIN_IDENTITIES}"
         )
         if rule == rules[-1]:
-            raise DataError(f"{too_few}. Label more pictures of each individual, or of more individuals.")
-        notes.append(f"{too_few}. So {EASIER[rules[-1]]}.")
+            raise DataError(f"{scarce}. Label more pictures of each individual, or of more individuals.")
+        notes.append(f"{scarce}. So {EASIER[rules[-1]]}.")
     n_different = round(pairs.n_different())
     rates = check_rates(rates)
     kept = tuple(rate for rate in rates if n_different * rate >= MIN_ERRORS)
-    for rate in rates[len(kept) :]:
-        notes.append(
-            f"Rate {rate:g} is left out: {n_different:,} pairs of different individuals are too few, "
-            f"{MIN_ERRORS / rate:,.0f} are needed ({MIN_ERRORS} false matches)."
-        )
+    too_few = [
+        f"Rate {rate:g} is left out: {n_different:,} pairs of different individuals are too few, "
+        f"{MIN_ERRORS / rate:,.0f} are needed ({MIN_ERRORS} false matches)."
+        for rate in rates[len(kept) :]
+    ]
     if not kept:
-        raise DataError(f"{notes[-1]} Label more pictures, or ask for a higher rate with --rates.")
-    return Plan(pairs, rule, kept, int(n_same.sum()), n_different, tuple(notes))
+        lowest = f"{1.1 * MIN_ERRORS / n_different:.1e}"  # and a little more, for the rounding
+        raise DataError(f"{too_few[0]} Label more pictures, or ask for a rate that they allow: --rates {lowest}.")
+    return Plan(pairs, rule, kept, int(n_same.sum()), n_different, (*notes, *too_few))
 
 
 def learn(what: Plan, one: NDArray[np.float32], second: NDArray[np.float32], *, seed: int = 0) -> Curve:
@@ -109,7 +110,8 @@ def learn(what: Plan, one: NDArray[np.float32], second: NDArray[np.float32], *, 
     if similarities[-1] > different.values[0]:
         raise DataError(
             f"Too many pairs of different individuals are equally alike, at {different.values[0]:.4f}: no similarity "
-            "tells them apart. Look for copies with `resight data check`, or use another encoder."
+            f"lets only {what.rates[-1]:g} of them pass. Look for copies with `resight data check`, or ask for higher "
+            "rates."
         )
     same = _Found(what.pairs.n_identities, similarities)
     for identity, values in what.pairs.same(one, second):

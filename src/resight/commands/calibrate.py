@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from resight.calibrating import Subset
 from resight.commands.arguments import (
     DataArguments,
     EmbedArguments,
@@ -41,7 +40,7 @@ class CalibrateCommand:
     encoder: EncoderArguments
     data: DataArguments
     embed: EmbedArguments
-    subset: Subset | None = None
+    subset: Literal["validation", "test", "train", "all"] | None = None
     """Records to learn from: validation, test (query and gallery, or those without a split), train, or all (default:
     validation where there is any, else test). Best are pictures of individuals that the encoder was not trained on."""
     rates: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
@@ -226,7 +225,8 @@ def _from_to(curve: Curve) -> str:
 
 def _rarity(curve: Curve, similarity: float) -> str:
     """How many pairs of different individuals are at least as alike."""
-    one_in = f"one in {1 / curve.false_match_rate(similarity):,.3g} pairs of different individuals is at least as alike"
+    one_in = 1 / curve.false_match_rate(similarity)
+    told = f"one in {one_in:,.{0 if one_in >= 10 else 1}f} pairs of different individuals is at least as alike"
     if similarity > curve.different[-1][0]:
-        return f"fewer than {one_in}"
-    return f"more than {one_in}" if similarity < curve.different[0][0] else f"about {one_in}"
+        return f"fewer than {told}"
+    return f"more than {told}" if similarity < curve.different[0][0] else f"about {told}"
