@@ -53,20 +53,20 @@ def write_note(folder: Path, about: About) -> None:
 
 
 @contextmanager
-def writing(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
     """Inside, nobody else writes; what was written inside is kept through a power cut once this ends.
 
-    Raises GalleryError when another process writes for longer than `patience` seconds, and as `clearly`.
+    Raises GalleryError when somebody else writes for longer than PATIENCE, and as `clearly` does.
     """
     with clearly(folder, "cannot be written"), (folder / LOCK).open("a") as lock:
-        _wait_for(lock.fileno(), folder, patience)
-        start = time.time_ns()
+        _wait_for(lock.fileno(), folder)
+        before = files(folder)
         yield
-        keep_since(folder, start)
+        keep(files(folder) - before)
 
 
-def _wait_for(lock: int, folder: Path, patience: float) -> None:
-    end = time.monotonic() + patience
+def _wait_for(lock: int, folder: Path) -> None:
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             if sys.platform != "win32":  # there LanceDB alone keeps writers apart: the later commit is refused
@@ -75,20 +75,19 @@ def _wait_for(lock: int, folder: Path, patience: float) -> None:
         except BlockingIOError as error:
             if time.monotonic() > end:
                 raise GalleryError(
-                    f"{folder}: another process has been writing to it for {patience:.0f} s. Try again when it is done."
+                    f"{folder}: another program has been writing to it for {PATIENCE:.0f} s. Try again when it is done."
                 ) from error
             time.sleep(0.01)
 
 
-def keep_since(folder: Path, start: int) -> None:
-    """Hands to the disk what has changed since `start`, in ns: LanceDB leaves that to the operating system."""
-    for place, _, names in os.walk(folder):
-        paths = [Path(place, name) for name in names]
-        changed = [path for path in paths if path.exists() and path.stat().st_mtime_ns >= start - 10**8]
-        for path in changed:
-            _keep(path)
-        if changed:
-            _keep(Path(place))
+def files(folder: Path) -> set[str]:
+    return {os.path.join(place, name) for place, _, names in os.walk(folder) for name in names}
+
+
+def keep(paths: set[str]) -> None:
+    """Hands files and their folders to the disk: LanceDB leaves that to the operating system."""
+    for path in paths | {os.path.dirname(path) for path in paths}:
+        _keep(Path(path))
 
 
 def _keep(path: Path) -> None:

@@ -102,7 +102,7 @@ class LanceGallery:
         if not rows:
             return
         with writing(self.folder):
-            tidy(self.table, self.folder)
+            tidy(self.table, self.folder, spaces(about))
             if self._take([row.entry.id for row in rows], ["id"]).num_rows:
                 self._put(rows, about)
             else:
@@ -116,12 +116,13 @@ class LanceGallery:
         if not entries:
             return
         with writing(self.folder):
+            about = self.about
             rows = {row.entry.id: row for row in self.get(ids)}
             missing = [id_ for id_ in ids if id_ not in rows]
             if missing:
                 raise GalleryError(f"row {missing[0]!r}: is not in the gallery. `resight gallery list` shows the ids.")
-            tidy(self.table, self.folder)
-            self._put([dataclasses.replace(rows[entry.id], entry=entry) for entry in entries], self.about)
+            tidy(self.table, self.folder, spaces(about))
+            self._put([dataclasses.replace(rows[entry.id], entry=entry) for entry in entries], about)
 
     def remove(self, ids: Sequence[str]) -> int:
         n = 0

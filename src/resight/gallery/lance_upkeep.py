@@ -28,7 +28,7 @@ PIECES = 8
 PARTITION = 8_192
 """Rows of a partition of the index."""
 
-VERSIONS = 1_000
+VERSIONS = 500
 """Former states that are kept: each call that writes leaves one, of some KB."""
 
 ALIKE = 16
@@ -42,8 +42,8 @@ _CONDITIONS: dict[str, type[BTree | Bitmap | LabelList]] = {
 }
 
 
-def tidy(table: Table, folder: Path) -> None:
-    """After a write: merges fragments of like size, so that there are few and a row is seldom moved."""
+def tidy(table: Table, folder: Path, vectors: Iterable[str]) -> None:
+    """Before a write: merges fragments of like size, so that there are few and a row is seldom moved."""
     if table.version % ALIKE:
         return
     places = table.search().select(["_rowid"]).limit(table.count_rows()).to_arrow()["_rowid"].to_numpy()
@@ -51,13 +51,15 @@ def tidy(table: Table, folder: Path) -> None:
     for size in (ALIKE, ALIKE**2, ALIKE**2 * 8):
         small = fragments[n_rows < size]
         if len(small) >= ALIKE:
-            rows = table.search().fragment_ids(small.tolist()).limit(len(places)).to_arrow()
+            inside = " OR ".join(f"(_rowid >= {k << 32} AND _rowid < {(k + 1) << 32})" for k in small.tolist())
+            rows = table.search().where(inside).limit(len(places)).to_arrow()
             table.merge_insert("id").when_matched_update_all().execute(rows)
             break
     if len(places) >= LARGE and n_unindexed(table, "id") >= LARGE:
         table.create_index("id", config=BTree())
     if sum(1 for _ in (folder / f"{table.name}.lance" / "_versions").iterdir()) > VERSIONS:
         prune(table)
+        index(table, vectors)
 
 
 def index(table: Table, vectors: Iterable[str]) -> None:
