@@ -76,7 +76,7 @@ def new_gallery(folder: Path, encoder: Encoder, *, calibrated: bool = False) -> 
 
 
 def fill(gallery: Gallery, encoder: Encoder, folder: Path) -> Gallery:
-    """Of each colour five rows, red-0 to pink-4, an hour apart, by cameras a and b; one row of nobody."""
+    """Of each colour three rows, red-0 to pink-2, an hour apart, by cameras a, b, a; one row of nobody."""
     sightings = [
         Sighting(
             draw(folder / f"{name}-{k}.png", name, seed=10 * n + k),
@@ -84,13 +84,13 @@ def fill(gallery: Gallery, encoder: Encoder, folder: Path) -> Gallery:
             identity=name,
             camera="ab"[k % 2],
             time=NOON + 3600.0 * k,
-            fields={"place": "door" if k < 2 else "hall"},
+            fields={"place": "hall" if k else "door"},
         )
         for n, name in enumerate(COLOURS)
-        for k in range(5)
+        for k in range(3)
     ]
     nobody = Sighting(draw(folder / "nobody.png", "grey", seed=99), id="no/body ü?")
-    assert add(gallery, encoder, [*sightings, nobody]).n_stored == 31
+    assert add(gallery, encoder, [*sightings, nobody]).n_stored == 19
     return gallery
 
 
@@ -124,7 +124,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Iterator[str]:
-    """A calibrated gallery of 31 rows, that no test changes."""
+    """A calibrated gallery of 19 rows, that no test changes."""
     folder = tmp_path_factory.mktemp("rows")
     gallery = fill(new_gallery(folder / "gallery", encoder, calibrated=True), encoder, folder)
     with served(gallery, encoder) as address:
@@ -251,14 +251,14 @@ def test_a_picture_finds_its_like_and_says_how_sure_it_is(
     visit: Callable[..., Visit], place: str, pictures: Path
 ) -> None:
     tab = visit(place)
-    assert "31 pictures · 6 identities · 2 cameras · " in tab.page.inner_text("#about")
+    assert "19 pictures · 6 identities · 2 cameras · " in tab.page.inner_text("#about")
     assert "Who or what is looked for?" in tab.page.inner_text("#empty")
     tab.choose(pictures / "red.png")
-    assert tab.identities() == ["red"] * 5 + ["yellow"] * 5 + ["pink"] * 5 + tab.identities()[15:]
-    assert len(tab.ids()) == 24
-    assert re.fullmatch(r"24 found by picture in \d+(\.\d)? m?s", tab.status())
+    assert tab.identities()[:9] == ["red"] * 3 + ["yellow"] * 3 + ["pink"] * 3
+    assert len(tab.ids()) == 19
+    assert re.fullmatch(r"19 found by picture in \d+(\.\d)? m?s", tab.status())
     verdicts = tab.page.locator(".verdict").all_inner_texts()
-    assert [re.sub(r"\s+", " ", verdict) for verdict in (verdicts[0], verdicts[5], verdicts[10])] == [
+    assert [re.sub(r"\s+", " ", verdict) for verdict in (verdicts[0], verdicts[3], verdicts[6])] == [
         "✓ match 95 %",
         "? ask a person 59 %",
         "– unknown 13 %",
@@ -300,11 +300,11 @@ def test_pictures_are_pasted_and_dropped_and_several_are_one_individual(
     tab.settle()
     assert tab.page.locator("#asked li").count() == 2
     assert tab.fields("picture") == ["given.png", "given.png"]
-    assert set(tab.identities()[:10]) == {"red", "pink"}
+    assert set(tab.identities()[:6]) == {"red", "pink"}
     tab.page.set_input_files("#another", [pictures / "red.png"] * 7)
     assert "9 pictures: at most 8 of one individual." in tab.page.inner_text("#trouble")
     tab.page.locator("#asked .out").first.click()
-    assert tab.identities()[:5] == ["red"] * 5
+    assert tab.identities()[:3] == ["red"] * 3
 
 
 def test_a_box_is_drawn_moved_and_typed(visit: Callable[..., Visit], place: str, pictures: Path) -> None:
@@ -333,10 +333,10 @@ def test_a_box_is_drawn_moved_and_typed(visit: Callable[..., Visit], place: str,
     drag((110, 20), (150, 60), (180, 90))
     assert np.allclose(shown(), [110, 20, 180, 90], atol=1)
     assert tab.fields("box") == [",".join(map(str, shown()))]
-    assert tab.identities()[:5] == ["red"] * 5
+    assert tab.identities()[:3] == ["red"] * 3
     drag((145, 55), (100, 40), (45, 55))  # by its inside
     assert np.allclose(shown(), [10, 20, 80, 90], atol=2)
-    assert tab.identities()[:5] == ["green"] * 5
+    assert tab.identities()[:3] == ["green"] * 3
     drag((80, 90), (60, 500))  # by its corner, beyond the picture's edge
     assert np.allclose(shown(), [10, 20, 60, 100], atol=2)
     before = shown()
@@ -348,7 +348,7 @@ def test_a_box_is_drawn_moved_and_typed(visit: Callable[..., Visit], place: str,
     page.get_by_label("right").press("Enter")
     tab.settle()
     assert tab.fields("box") == [f"120,{before[1]},200,{before[3]}"]
-    assert tab.identities()[:5] == ["red"] * 5
+    assert tab.identities()[:3] == ["red"] * 3
     page.get_by_label("left").fill("500")
     page.get_by_label("left").press("Tab")
     assert "must lie in the picture of 200 × 100 pixels" in page.inner_text("#trouble")
@@ -367,20 +367,20 @@ def test_words_and_both_with_a_weight(visit: Callable[..., Visit], place: str, p
     tab.page.get_by_label("It must not show").fill("a hat")
     assert tab.page.locator("#weight").is_hidden()
     words.press("Enter")
-    assert tab.status().startswith("24 found by words in ")
+    assert tab.status().startswith("19 found by words in ")
     assert tab.fields("text") == ["a person in red", "a tall one"]
     assert tab.fields("without") == ["a hat"]
     assert tab.page.title() == "a person in red, a tall one – resight"
     assert tab.page.locator(".verdict:visible").count() == 0  # not calibrated for words
     tab.choose(pictures / "red.png")
-    assert tab.status().startswith("24 found by picture and words in ")
+    assert tab.status().startswith("19 found by picture and words in ")
     slider = tab.page.get_by_label("Picture or words")
     slider.focus()
     slider.press("Home")
     tab.settle()
     assert "0 % words" in tab.page.inner_text("#weight")
     assert tab.fields("text_weight") == ["0"]
-    assert tab.identities()[:5] == ["red"] * 5
+    assert tab.identities()[:3] == ["red"] * 3
     words.fill("long " * 100)
     words.press("Enter")
     tab.page.wait_for_selector("#notes:not([hidden])")
@@ -392,16 +392,18 @@ def test_filters_hold_for_all_that_is_shown(visit: Callable[..., Visit], place: 
     tab.choose(pictures / "red.png")
     page = tab.page
     page.locator("summary").click()
-    page.locator("#cameras label", has_text="b").first.click()
-    assert {id_[-1] for id_ in tab.ids()} == {"1", "3"}
+    page.locator("#cameras label", has_text="b").click()
+    assert {id_[-1] for id_ in tab.ids()} == {"1"}
+    page.locator("#cameras label", has_text="b").click()
+    page.locator("#cameras label", has_text="a").first.click()
     page.get_by_label("place").select_option("hall")
-    assert {id_[-1] for id_ in tab.ids()} == {"3"}
+    assert {id_[-1] for id_ in tab.ids()} == {"2"}
     assert page.inner_text("#n-filters") == "2 set"
     click = tab.click
     click("0.800 · 10 % false")
-    assert tab.ids() == ["red-3", "yellow-3"]
+    assert tab.ids() == ["red-2", "yellow-2"]
     click("Clear the filters")
-    assert len(tab.ids()) == 24
+    assert len(tab.ids()) == 19
     page.get_by_label("From").fill("2023-11-15T14:00:00")  # in Berlin: 13:00 UTC
     page.get_by_label("Until").fill("2023-11-15T15:00:00")
     page.get_by_label("Identity", exact=True).fill("red")
@@ -421,7 +423,7 @@ def test_filters_hold_for_all_that_is_shown(visit: Callable[..., Visit], place: 
     assert sorted(tab.identities()) == sorted([*COLOURS, "no/body ü?"])
     page.get_by_role("button", name=re.compile("More on result 1: ")).click()
     click("All of this identity")
-    assert sorted(tab.ids()) == [f"red-{k}" for k in range(5)]
+    assert sorted(tab.ids()) == [f"red-{k}" for k in range(3)]
     page.get_by_label("At most").fill("999")
     click("Search")
     assert page.evaluate("document.activeElement.name") == "top"
@@ -443,7 +445,7 @@ def test_a_result_is_searched_by_and_the_back_button_goes_back(
     assert tab.fields("id") == [both[3]]
     assert tab.fields("text") == []
     assert page.evaluate("document.activeElement.id") == "results"
-    assert both[3] not in tab.ids()[:0]
+    assert both[3] not in tab.ids()  # it is what was asked
     page.get_by_role("button", name=re.compile("More on result 2: ")).click()
     second = tab.ids()[1]
     tab.click("Search by this one too")
@@ -550,7 +552,7 @@ def test_a_token_is_asked_for_once_and_kept_in_the_tab(
                 assert page.locator("#token .trouble").inner_text() == "The server refused this token."
         page.wait_for_selector("#token:not([open])", state="attached")
         tab.choose(pictures / "red.png")
-        assert tab.identities()[:5] == ["red"] * 5
+        assert tab.identities()[:3] == ["red"] * 3
         tab.until("[...document.querySelectorAll('#found img')].every(image => image.naturalWidth)")
         assert page.locator("#found img").first.get_attribute("src").startswith(f"blob:{address}/")
         assert page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [1, 0, ""]
@@ -582,7 +584,7 @@ def test_a_row_is_removed_after_a_question(
         assert page.evaluate("document.activeElement.id") == "row-keep"
         page.keyboard.press("Enter")
         page.keyboard.press("Escape")
-        assert gallery.count() == 31
+        assert gallery.count() == 19
         page.locator(".more").nth(1).click()
         tab.click("Remove")
         tab.click("Remove it")
@@ -590,7 +592,7 @@ def test_a_row_is_removed_after_a_question(
         assert tab.ids() == [before[0], *before[2:]]
         assert gallery.get([before[1]]) == []
         assert page.evaluate("document.activeElement.closest('li').dataset.id") == before[2]
-        assert page.inner_text("#about").startswith("30 pictures")
+        assert page.inner_text("#about").startswith("18 pictures")
         gallery.remove([before[2]])
         page.locator(".more").nth(1).click()
         tab.click("Remove")
@@ -704,7 +706,7 @@ def test_the_last_search_is_the_one_that_is_shown(visit: Callable[..., Visit], p
         while len(held) < number:
             page.wait_for_timeout(10)
     page.wait_for_selector("#found li")
-    assert tab.status().startswith("24 found")
+    assert tab.status().startswith("19 found")
     held[0].abort()
     assert page.locator("#trouble").is_hidden()
 
@@ -726,42 +728,40 @@ def fabricated(route: Any) -> None:
     route.fulfill(status=200, content_type="application/json", body=json.dumps(answer))
 
 
-@pytest.mark.parametrize("width", [360, 700, 1280])
 def test_nothing_is_wider_than_the_screen_whatever_the_names(
-    visit: Callable[..., Visit], place: str, pictures: Path, width: int
+    visit: Callable[..., Visit], place: str, pictures: Path
 ) -> None:
-    tab = visit(place, viewport={"width": width, "height": 700})
+    tab = visit(place, viewport={"width": 360, "height": 700})
     page = tab.page
 
-    def fits() -> None:
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        spilled = page.evaluate(
-            "[...document.querySelectorAll('#found li *, #row *, #query *, #results > *')]"
-            ".filter(one => one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 80))"
-        )
-        assert spilled == []
+    def fit() -> None:
+        for width in (1280, 700, 360):
+            page.set_viewport_size({"width": width, "height": 700})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            spilled = page.evaluate(
+                "[...document.querySelectorAll('#found li *, #row[open] *, #query *, #results > *')]"
+                ".filter(one => one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML)"
+            )
+            assert spilled == []
+            inside = "facts.scrollWidth <= facts.clientWidth + 6"  # the last button may hang over
+            assert page.evaluate(f"[...document.querySelectorAll('.facts')].every(facts => {inside})")
 
-    fits()
+    fit()
     tab.choose(pictures / "scene.png")
     page.locator("summary").click()
-    fits()
+    fit()
     page.route("**/search", fabricated)
     page.get_by_label("It shows").fill("w" * 300)
     tab.click("Search")
     page.wait_for_selector("#notes:not([hidden])")
     page.wait_for_selector(".frame.none")
-    fits()
-    if width < 800:
-        assert page.locator("#results").bounding_box()["y"] < 100  # the results came into view
+    assert page.locator("#results").bounding_box()["y"] < 100  # on a narrow screen the results come into view
     assert page.inner_text(".who b") == HOSTILE
-    overlapping = page.evaluate(
-        "[...document.querySelectorAll('.facts')].filter(facts => facts.scrollWidth > facts.clientWidth + 6).length"
-    )
-    assert overlapping == 0
-    assert "3 found by words in 2.3 s" in tab.status()
+    assert tab.status() == "3 found by words in 2.3 s"
     assert page.locator(".verdict:visible .chance").all_inner_texts() == ["> 99 %", "< 1 %"]
+    fit()
     page.locator(".more").first.click()
-    fits()
+    fit()
     assert tab.refused == [404]
 
 
@@ -828,11 +828,11 @@ def test_text_has_contrast_and_controls_have_names_in_both_themes(
     page.get_by_label("It shows").fill("red")
     tab.click("Search")
     tab.settle()
-    look(n_controls=60)
+    look(n_controls=50)
     page.get_by_label("It shows").fill("")
     tab.click("Search")
     page.wait_for_selector(".verdict:not([hidden])")
-    look(n_controls=60)
+    look(n_controls=50)
     page.locator(".more").first.click()
     look(n_controls=5)
     tab.click("Remove")
@@ -845,7 +845,7 @@ def test_text_has_contrast_and_controls_have_names_in_both_themes(
     look(n_controls=3)
     page.keyboard.press("Escape")
     page.set_input_files("#choose", pictures / "words.txt")
-    look(n_controls=60)
+    look(n_controls=50)
     assert n_measured > 1000
     moving = page.evaluate(
         "[...document.querySelectorAll('*')].filter(one => getComputedStyle(one).transitionDuration !== '0s').length"
