@@ -81,7 +81,7 @@ def read_table(path: Path, columns: Mapping[str, str], *, fields: bool = False) 
     cannot be read, and ConfigError for a name in `columns` that is not ours.
     """
     table = open_table(path)
-    chosen = _choose(path, table.header, columns)
+    chosen = choose_columns(path, table.header, columns)
     unread = [column for column in table.header if column and column not in chosen.values()]
     extra = {column: texts for column in unread if (texts := _texts(table.load(column)))} if fields else {}
     values = {name: table.load(column) for name, column in chosen.items()}
@@ -162,8 +162,8 @@ def _read_parquet(path: Path) -> Table:
     return Table(header, 1, load)
 
 
-def _choose(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Our name → the file's column."""
+def choose_columns(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Our name → the file's column, as `read_table` takes them, with its errors."""
     for column in header:
         if column and header.count(column) > 1:
             raise DataError(f"{path}: two columns are named {column!r}. Rename one.")
