@@ -465,8 +465,10 @@ def test_a_result_is_searched_by_and_the_back_button_goes_back(
     page.go_forward()
     page.wait_for_selector("#found li")
     assert tab.ids() == first
+    page.evaluate("history.replaceState(history.state, '', '#text=red&box=1,2,30,40')")
     page.reload()
     page.wait_for_selector("#trouble:not([hidden])")
+    assert tab.status().startswith("19 found by words")
     assert "Choose them again" in page.inner_text("#trouble")
     page.goto(f"{place}/#id=no%2Fbody+%C3%BC%3F&camera=a&field=place%3Ddoor&top=3&one_each=true")
     page.reload()

@@ -3,7 +3,7 @@
 const NEAR = 12; // pixels on the screen: this close to a corner, the corner is meant
 const LEAST = 4; // pixels on the screen: anything smaller is a click, and no box
 
-/** Lets a person draw on `image` inside `stage`. moving(box) while they do, done(box) when they let go; null: no box. */
+/** Lets a person draw on the image in the stage: moving(box) meanwhile, done(box) in the end. → puts a box or none. */
 export function drawOn(stage, image, overlay, { moving, done }) {
   let current = null;
   let start = null;

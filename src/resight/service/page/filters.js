@@ -61,8 +61,11 @@ export function offerFilters(info) {
 
 function cameraChip(name) {
   const chip = document.createElement("label");
-  chip.append(Object.assign(document.createElement("input"), { type: "checkbox", name: "camera", value: name }));
-  chip.append(Object.assign(document.createElement("span"), { textContent: name || "unknown", className: name ? "" : "nobody" }));
+  const shown = { textContent: name || "unknown", className: name ? "" : "nobody" };
+  chip.append(
+    Object.assign(document.createElement("input"), { type: "checkbox", name: "camera", value: name }),
+    Object.assign(document.createElement("span"), shown),
+  );
   return chip;
 }
 
@@ -86,7 +89,8 @@ function addField(name, values) {
   if (known) {
     control.append(new Option("any", ""), ...values.map((value) => new Option(value, value)));
   } else {
-    const list = Object.assign(document.createElement("datalist"), { id: `values-${document.querySelectorAll("datalist").length}` });
+    const list = document.createElement("datalist");
+    list.id = `values-${document.querySelectorAll("datalist").length}`;
     list.append(...values.map((value) => new Option("", value)));
     control.placeholder = "any";
     control.setAttribute("list", list.id);
@@ -96,7 +100,8 @@ function addField(name, values) {
 }
 
 function setValue(control, value) {
-  if (control.options && ![...control.options].some((option) => option.value === value)) control.add(new Option(value, value));
+  const options = [...(control.options ?? [])].map((option) => option.value);
+  if (control.options && !options.includes(value)) control.add(new Option(value, value));
   control.value = value;
 }
 

@@ -1,10 +1,11 @@
 // The search page. A search is the parameters in the page's address, after "#", where no server and no log sees them,
 // and its pictures, which stay in this page's memory: the browser's back button goes from search to search.
 
-import { drawOn } from "/box.js";
-import { FILTERS, fillForm, lines, offerFilters, readForm, toSeconds } from "/filters.js";
+import { addPictures } from "/adding.js";
+import { FILTERS, fillForm, offerFilters, readForm } from "/filters.js";
+import { listen, showPictures } from "/pictures.js";
 import { askAbout, showFound } from "/results.js";
-import { ask, forgetToken, hasToken, Refused, show } from "/server.js";
+import { ask, forgetToken, hasToken, Refused } from "/server.js";
 
 const MOST = 8; // pictures of one search
 const NARROW = "(max-width: 52rem)"; // as in page.css: the results stand below the form
@@ -14,7 +15,7 @@ const form = $("#query");
 const results = $("#results");
 const list = $("#found");
 
-const kept = new Map(); // pictures of each search in the browser's history, by number
+const kept = new Map(); // pictures of each search in the browser's history
 const seen = new Map(); // rows that were found, by id
 let asked = { params: new URLSearchParams(), files: [] };
 let info = { n_rows: null, can_read: true, can_add: false, thresholds: [] }; // until the service tells
@@ -22,44 +23,59 @@ let running = null; // AbortController of the search under way
 
 // ---- a search -------------------------------------------------------------------------------------------------
 
-const nRows = () => asked.params.getAll("id").length;
-const nPictures = () => asked.files.length + nRows();
+const rowsAsked = () => asked.params.getAll("id");
 const isAsked = ({ params, files }) => files.length > 0 || params.has("id") || params.has("text");
-const sameFiles = (a, b) => a.length === b.length && a.every((file, place) => file === b[place]);
+const isSame = (a, b) =>
+  String(a.params) === String(b.params) &&
+  a.files.length === b.files.length &&
+  a.files.every((file, place) => file === b.files[place]);
 
 /** Asks for something else: a new place in the history, and a new search. */
 function go(params, files, { reveal = false } = {}) {
-  const same = String(params) === String(asked.params) && sameFiles(files, asked.files);
+  const next = { params, files };
+  const same = isSame(next, asked);
   if (same && running) return;
   if (!same) {
     history.replaceState({ ...history.state, scroll: window.scrollY }, "");
     const number = `${performance.timeOrigin} ${kept.size}`; // not that of a search before the page was loaded again
     kept.set(number, files);
     history.pushState({ number, nFiles: files.length }, "", params.size ? `#${params}` : location.pathname);
+    if (!matchMedia(NARROW).matches) window.scrollTo(0, 0);
   }
-  put({ params, files });
-  if (!same && !matchMedia(NARROW).matches) window.scrollTo(0, 0);
+  put(next);
   search().then(() => reveal && revealResults());
 }
 
 /** Makes the page show what is asked, which it does not ask yet. */
 function put(next) {
-  const pictures = ({ params, files }) => [...files, ...params.getAll("id")];
-  const former = pictures(asked);
   asked = next;
   fillForm(asked.params);
-  if (!sameFiles(former, pictures(asked))) putTiles();
-  putBox?.(boxAsked());
+  const box = asked.params.get("box")?.split(",").map(Number) ?? null;
+  showPictures({ files: asked.files, rows: rowsAsked().map(nameRow), box }, { leaveOut, askBox });
   putDetails();
   const words = asked.params.getAll("text").join(", ");
   document.title = words ? `${words} – resight` : "resight";
 }
 
+function nameRow(id) {
+  const row = seen.get(id);
+  if (!row) return { id, name: `row ${id}`, image: `/image/${encodeURIComponent(id)}` };
+  const name = row.identity === null ? "a row of unknown identity" : `a row of identity ${row.identity}`;
+  return { id, name, image: row.image };
+}
+
 /** The form as it stands, with the rows and the box, which are no fields of it. */
 function current() {
   const params = readForm();
-  for (const id of asked.params.getAll("id")) params.append("id", id);
+  for (const id of rowsAsked()) params.append("id", id);
   if (asked.params.has("box")) params.set("box", asked.params.get("box"));
+  return params;
+}
+
+/** The same without some of it. */
+function currentWithout(...names) {
+  const params = current();
+  for (const name of names) params.delete(name);
   return params;
 }
 
@@ -78,12 +94,13 @@ async function search() {
   for (const [name, value] of asked.params) body.append(name, value);
   for (const file of asked.files) body.append("picture", file, file.name);
   try {
-    const answer = await ask("/search", { method: "POST", body, signal: controller.signal, waiting: say });
-    showAnswer(answer);
+    showAnswer(await ask("/search", { method: "POST", body, signal: controller.signal, waiting: say }));
   } catch (error) {
     if (error.name === "AbortError") return; // another search is under way
     if (!(error instanceof Refused)) throw error;
-    showAnswer(null);
+    show([], []);
+    $("#empty").replaceChildren();
+    say("");
     complain(error.message, error.later ? search : null);
   } finally {
     if (running === controller) {
@@ -93,31 +110,29 @@ async function search() {
   }
 }
 
-function showAnswer(answer) {
-  const found = answer?.found ?? [];
+function showAnswer({ found, notes, by, seconds }) {
   for (const row of found) seen.set(row.id, row);
-  const marks = answer?.by === "picture" ? info.thresholds.map(({ similarity }) => similarity) : [];
-  showFound(list, found, { marks: [...new Set([marks[0], marks.at(-1)])].filter(Number.isFinite), byRow, more });
-  showNotes(answer?.notes ?? []);
-  $("#empty").replaceChildren();
-  if (answer === null) return say("");
+  show(found, notes, by);
   if (found.length === 0) showEmpty();
-  const by = answer.by === "both" ? "picture and words" : answer.by;
-  const time = answer.seconds < 1 ? `${Math.max(1, Math.round(1000 * answer.seconds))} ms` : `${answer.seconds.toFixed(1)} s`;
-  say(`${found.length || "Nothing"} found by ${by} in ${time}`);
+  else $("#empty").replaceChildren();
+  const time = seconds < 1 ? `${Math.max(1, Math.round(1000 * seconds))} ms` : `${seconds.toFixed(1)} s`;
+  say(`${found.length || "Nothing"} found by ${by === "both" ? "picture and words" : by} in ${time}`);
 }
 
-function showNotes(notes) {
-  const items = notes.map((note) => Object.assign(document.createElement("li"), { textContent: note }));
-  $("#notes").replaceChildren(...items);
+function show(found, notes, by) {
+  const thresholds = by === "picture" ? info.thresholds.map(({ similarity }) => similarity) : [];
+  const marks = [...new Set([thresholds.at(0), thresholds.at(-1)])].filter(Number.isFinite);
+  showFound(list, found, { marks, byRow, more });
+  $("#notes").replaceChildren(...notes.map((note) => made("li", note)));
   $("#notes").hidden = notes.length === 0;
 }
+
+const made = (name, textContent) => Object.assign(document.createElement(name), { textContent });
 
 /** The page when nothing is asked. */
 function showNothing() {
   results.removeAttribute("aria-busy");
-  list.replaceChildren();
-  showNotes([]);
+  show([], []);
   say("");
   if (info.n_rows === 0) return showEmpty();
   const ways = info.can_read ? "choose one, or write what it shows." : "choose one.";
@@ -136,13 +151,12 @@ function showEmpty() {
   const filtered = FILTERS.some((name) => asked.params.has(name));
   tell("Nothing found", [filtered ? "No row passes the filters." : "No row can be compared with this."]);
   if (!filtered) return;
-  const clear = Object.assign(document.createElement("button"), { type: "button", textContent: "Clear the filters" });
+  const clear = Object.assign(made("button", "Clear the filters"), { type: "button" });
   clear.addEventListener("click", clearFilters);
   $("#empty").append(clear);
 }
 
 function tell(title, paragraphs) {
-  const made = (name, textContent) => Object.assign(document.createElement(name), { textContent });
   $("#empty").replaceChildren(made("h3", title), ...paragraphs.map((line) => made("p", line)));
 }
 
@@ -164,24 +178,23 @@ function revealResults() {
 // ---- what can be done with a row ------------------------------------------------------------------------------
 
 function byRow(row) {
-  const params = current();
-  for (const name of ["text", "without", "text_weight", "box", "id"]) params.delete(name);
+  const params = currentWithout("text", "without", "text_weight", "box", "id");
   params.append("id", row.id);
   go(params, [], { reveal: true });
 }
 
 async function more(row) {
-  const done = await askAbout(row, { canRemove: info.can_add, canGrow: !asked.params.getAll("id").includes(row.id) && nRows() > 0 });
-  if (done === "by") byRow(row);
-  if (done === "remove") await remove(row);
-  const params = current();
-  if (done === "too") {
-    params.delete("box");
+  const canGrow = rowsAsked().length > 0 && !rowsAsked().includes(row.id);
+  const wanted = await askAbout(row, { canRemove: info.can_add, canGrow });
+  if (wanted === "by") byRow(row);
+  if (wanted === "remove") await remove(row);
+  if (wanted === "too") {
+    const params = current();
     params.append("id", row.id);
     go(params, asked.files, { reveal: true });
   }
-  if (done === "identity") {
-    for (const name of ["identity", "one_each"]) params.delete(name);
+  if (wanted === "identity") {
+    const params = currentWithout("identity", "one_each");
     params.append("identity", row.identity);
     go(params, asked.files, { reveal: true });
   }
@@ -195,7 +208,7 @@ async function remove(row) {
     const next = card?.nextElementSibling ?? card?.previousElementSibling;
     card?.remove();
     await refresh();
-    ($("button", next ?? document.createElement("i")) ?? results).focus();
+    ((next && $("button", next)) ?? results).focus();
     say(removed ? "One row is removed." : "The row was gone already.");
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -203,132 +216,63 @@ async function remove(row) {
   }
 }
 
-// ---- pictures asked, and the box ------------------------------------------------------------------------------
+// ---- pictures -------------------------------------------------------------------------------------------------
 
-let putBox = null; // shows a box on the only picture
-
-const boxAsked = () => asked.params.get("box")?.split(",").map(Number) ?? null;
-
-/** Pictures that were chosen, dropped or pasted. join: they show the individual that is asked already. */
-function take(files, { join = false } = {}) {
+/** Pictures that were chosen, pasted or dropped. join: they show the individual that is asked already. */
+function take(files, { join }) {
   const pictures = files.filter((file) => file.type === "" || file.type.startsWith("image/"));
   const wrong = files.find((file) => !pictures.includes(file));
-  if (wrong) complain(`${wrong.name}: is not a picture.`);
-  if (pictures.length === 0) return;
-  const params = current();
-  params.delete("box");
-  params.delete("id");
   const all = join ? [...asked.files, ...pictures] : pictures;
-  if (all.length > MOST) return complain(`${all.length} pictures: at most ${MOST} of one individual.`);
-  go(params, all);
+  if (all.length > MOST) complain(`${all.length} pictures: at most ${MOST} of one individual.`);
+  else if (pictures.length > 0) go(currentWithout("box", "id"), all);
+  if (wrong) complain(`${wrong.name}: is not a picture.`);
 }
 
+/** part: a file, or a row's id. */
 function leaveOut(part) {
-  const params = current();
-  const ids = params.getAll("id");
-  params.delete("id");
-  params.delete("box");
-  for (const id of ids) if (id !== part) params.append("id", id);
+  const params = currentWithout("box", "id");
+  for (const id of rowsAsked()) if (id !== part) params.append("id", id);
   go(params, asked.files.filter((file) => file !== part));
   $("#choose").focus();
 }
 
-function putTiles() {
-  putBox = null;
-  $("#box-fields").hidden = true;
-  const tiles = [...asked.files.map(fileTile), ...asked.params.getAll("id").map(rowTile)];
-  $("#asked").replaceChildren(...tiles);
-  $("#asked").classList.toggle("one", tiles.length === 1);
-}
-
-function tile(name, part) {
-  const item = $("#tile").content.cloneNode(true).firstElementChild;
-  $("img", item).alt = name;
-  $(".out", item).setAttribute("aria-label", `Leave out ${name}`);
-  $(".out", item).addEventListener("click", () => leaveOut(part));
-  return item;
-}
-
-function rowTile(id) {
-  const row = seen.get(id);
-  const item = tile(row ? `a row of ${row.identity === null ? "unknown identity" : `identity ${row.identity}`}` : `row ${id}`, id);
-  show($("img", item), row?.image ?? `/image/${encodeURIComponent(id)}`);
-  return item;
-}
-
-function fileTile(file) {
-  const item = tile(file.name, file);
-  const image = $("img", item);
-  const address = URL.createObjectURL(file);
-  image.addEventListener("load", () => {
-    URL.revokeObjectURL(address);
-    if (nPictures() === 1 && item.isConnected) letDraw(item, image);
-  });
-  image.addEventListener("error", () => {
-    URL.revokeObjectURL(address);
-    image.parentElement.classList.add("none"); // the service may still read it, or says why not
-  });
-  image.src = address;
-  return item;
-}
-
-const boxFields = [...$("#box-fields").querySelectorAll("input")];
-
-function letDraw(item, image) {
-  const size = [0, 0, image.naturalWidth, image.naturalHeight];
-  boxFields.forEach((field, place) => {
-    field.placeholder = size[place];
-    field.max = size[2 + (place % 2)];
-  });
-  $("#box-fields").hidden = false;
-  const onPicture = drawOn($(".stage", item), image, $(".box", item), { moving: fillBox, done: askBox });
-  putBox = (box) => {
-    onPicture(box);
-    fillBox(box);
-  };
-  putBox(boxAsked());
-}
-
-const fillBox = (box) => boxFields.forEach((field, place) => (field.value = box ? box[place] : ""));
-
 function askBox(box) {
-  const params = current();
-  params.delete("box");
+  const params = currentWithout("box");
   if (box) params.set("box", box.join(","));
   go(params, asked.files);
 }
 
-/** A field that is left empty is the picture's edge. */
-function typeBox() {
-  if (boxFields.every((field) => field.value === "")) return askBox(null);
-  const [left, top, right, bottom] = boxFields.map((field) => Math.round(Number(field.value || field.placeholder)));
-  const fits = 0 <= left && left < right && right <= boxFields[2].max && 0 <= top && top < bottom && bottom <= boxFields[3].max;
-  if (fits) askBox([left, top, right, bottom]);
-  else complain(`Box ${left}, ${top}, ${right}, ${bottom}: must lie in the picture of ${boxFields[2].max} × ${boxFields[3].max} pixels.`);
+async function add() {
+  const n = await addPictures(asked.files, asked.params.get("box"));
+  if (n === null) return;
+  await refresh();
+  complain("");
+  if (!isAsked(asked)) showNothing();
+  say(n === 0 ? "It was in the gallery already." : n === 1 ? "One picture is added." : `${n} pictures are added.`);
 }
 
 // ---- the form -------------------------------------------------------------------------------------------------
 
 /** What depends on what the form says. */
 function putDetails() {
-  const words = form.elements.text.value.trim() !== "";
-  $("#weight").hidden = !(words && nPictures() > 0);
-  form.elements.share.value = `${Math.round(100 * form.elements.text_weight.value)} % words`;
+  const { text, text_weight, share } = form.elements;
+  const nPictures = asked.files.length + rowsAsked().length;
+  $("#weight").hidden = text.value.trim() === "" || nPictures === 0;
+  share.value = `${Math.round(100 * text_weight.value)} % words`;
   $("#picture-actions").hidden = asked.files.length === 0;
-  $("#another-label").hidden = nRows() > 0 || nPictures() >= MOST;
-  $("#whole").hidden = !asked.params.has("box");
-  $("#add").hidden = !(info.can_add && asked.files.length > 0);
+  $("#another-label").hidden = rowsAsked().length > 0 || nPictures >= MOST;
+  $("#add").hidden = !info.can_add;
   const params = readForm();
   const n = FILTERS.reduce((sum, name) => sum + params.getAll(name).length, 0);
   $("#n-filters").textContent = n ? `${n} set` : "";
   $("#clear-filters").hidden = n === 0;
-  for (const area of form.querySelectorAll("textarea")) area.rows = Math.max(area.name === "text" ? 2 : 1, area.value.split("\n").length);
+  for (const area of form.querySelectorAll("textarea")) {
+    area.rows = Math.max(area === text ? 2 : 1, area.value.split("\n").length);
+  }
 }
 
 function clearFilters() {
-  const params = current();
-  FILTERS.forEach((name) => params.delete(name));
-  go(params, asked.files);
+  go(currentWithout(...FILTERS), asked.files);
 }
 
 /** Submits on Enter, which in these fields is not often meant as a new line; Shift and Enter make one. */
@@ -343,8 +287,8 @@ form.addEventListener("submit", (event) => {
   const wrong = [...form.elements].find((control) => control.willValidate && !control.validity.valid);
   if (wrong) return wrong.reportValidity();
   const params = current();
-  if (isAsked({ params, files: asked.files })) return go(params, asked.files, { reveal: matchMedia(NARROW).matches });
-  complain("Nothing is asked. Give a picture or words.");
+  if (!isAsked({ params, files: asked.files })) return complain("Nothing is asked. Give a picture or words.");
+  go(params, asked.files, { reveal: matchMedia(NARROW).matches });
 });
 form.addEventListener("reset", (event) => {
   event.preventDefault();
@@ -352,89 +296,17 @@ form.addEventListener("reset", (event) => {
 });
 form.addEventListener("input", putDetails);
 form.addEventListener("change", ({ target }) => {
-  if (boxFields.includes(target)) return typeBox();
   const atOnce = target.matches("select, [type=checkbox], [type=range], [type=number]") && target.validity.valid;
   if (atOnce && isAsked({ params: current(), files: asked.files })) go(current(), asked.files);
 });
 for (const area of form.querySelectorAll("textarea")) area.addEventListener("keydown", submitOnEnter);
-for (const [selector, join] of [["#choose", false], ["#another", true]]) {
-  $(selector).addEventListener("change", ({ target }) => {
-    take([...target.files], { join });
-    target.value = ""; // the same file can be chosen again
-  });
-}
-$("#whole").addEventListener("click", () => askBox(null));
+listen({ take, askBox, complain });
+$("#add").addEventListener("click", add);
 $("#clear-filters").addEventListener("click", clearFilters);
 $(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // what stands after "#" is the search
   revealResults();
 });
-
-document.addEventListener("paste", (event) => {
-  const files = [...event.clipboardData.files];
-  if (files.length === 0 || $("dialog[open]")) return;
-  event.preventDefault();
-  take(files);
-});
-const hasFiles = (event) => event.dataTransfer.types.includes("Files") && !$("dialog[open]");
-document.addEventListener("dragover", (event) => {
-  if (!hasFiles(event)) return;
-  event.preventDefault();
-  document.body.classList.add("dropping");
-});
-document.addEventListener("dragleave", (event) => {
-  if (event.relatedTarget === null) document.body.classList.remove("dropping");
-});
-document.addEventListener("drop", (event) => {
-  document.body.classList.remove("dropping");
-  if (!hasFiles(event)) return;
-  event.preventDefault();
-  take([...event.dataTransfer.files], { join: event.target.closest("#another-label") !== null });
-});
-
-// ---- adding to the gallery ------------------------------------------------------------------------------------
-
-const adding = $("#adding");
-
-$("#add").addEventListener("click", () => {
-  const n = asked.files.length;
-  const which = n === 1 ? asked.files[0].name : `${n} pictures of one individual`;
-  $("#adding-what").textContent = asked.params.has("box") ? `${which}, what is in the box` : which;
-  $(".trouble", adding).textContent = "";
-  adding.showModal();
-});
-$("#adding-cancel").addEventListener("click", () => adding.close());
-$("form", adding).addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const button = $("[type=submit]", adding);
-  button.disabled = true;
-  try {
-    let n = 0;
-    for (const file of asked.files) n += Number((await ask("/add", { method: "POST", body: addition(file) })).added);
-    adding.close();
-    $("form", adding).reset();
-    await refresh();
-    complain("");
-    if (!isAsked(asked)) showNothing();
-    say(n === 0 ? "It was in the gallery already." : n === 1 ? "One picture is added." : `${n} pictures are added.`);
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    $(".trouble", adding).textContent = error.message;
-  } finally {
-    button.disabled = false;
-  }
-});
-
-function addition(file) {
-  const { identity, camera, time, field } = $("form", adding).elements;
-  const body = new FormData();
-  body.append("picture", file, file.name);
-  const known = { identity: identity.value.trim(), camera: camera.value.trim(), time: toSeconds(time.value) };
-  for (const [name, value] of Object.entries(known)) if (value !== "") body.append(name, value);
-  for (const line of lines(field.value)) body.append("field", line);
-  if (asked.params.has("box")) body.append("box", asked.params.get("box"));
-  return body;
-}
 
 // ---- the beginning --------------------------------------------------------------------------------------------
 
@@ -458,10 +330,12 @@ async function refresh() {
 async function fromAddress() {
   const { number, nFiles = 0, scroll = 0 } = history.state ?? {};
   const files = kept.get(number) ?? [];
-  put({ params: new URLSearchParams(location.hash.slice(1)), files });
-  if (FILTERS.some((name) => asked.params.has(name))) $("#filters").open = true;
+  const params = new URLSearchParams(location.hash.slice(1));
+  if (files.length !== 1) params.delete("box"); // it went with its picture
+  put({ params, files });
+  if (FILTERS.some((name) => params.has(name))) $("#filters").open = true;
   await search();
-  if (nFiles > files.length) complain("The pictures of this search went when the page was loaded again. Choose them again.");
+  if (nFiles > files.length) complain("The search's pictures went when the page was loaded again. Choose them again.");
   window.scrollTo(0, scroll);
 }
 

@@ -82,13 +82,13 @@ function picture(image, path) {
   show(image, path);
 }
 
-/** All frames get the middle shape of the pictures, so that most fill them and none is cut; tall ones stand beside words. */
+/** Frames get the middle shape of the pictures, so that most fill them and none is cut; tall ones beside facts. */
 function fitFrames(list) {
   const images = [...list.querySelectorAll("img")].slice(0, 12);
   for (const image of images) {
     image.addEventListener("load", () => {
-      const shapes = images.filter((other) => other.naturalWidth).map((other) => other.naturalWidth / other.naturalHeight);
-      shapes.sort((a, b) => a - b);
+      const known = images.filter((other) => other.naturalWidth);
+      const shapes = known.map((other) => other.naturalWidth / other.naturalHeight).sort((a, b) => a - b);
       const middle = Math.min(Math.max(shapes[Math.floor(shapes.length / 2)], 0.5), 2);
       list.style.setProperty("--shape", middle.toFixed(2));
       list.classList.toggle("tall", middle < 0.85);
