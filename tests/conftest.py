@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from .hub_server import Hub
 
 
 @pytest.fixture
@@ -36,3 +41,58 @@ def coloured_people(picture: Callable[..., Path], tmp_path: Path) -> Path:
                 lines.append(f"{path.relative_to(tmp_path)},{name},{camera},{split},a {name} person")
     (tmp_path / "index.csv").write_text("\n".join(lines) + "\n")
     return tmp_path / "index.csv"
+
+
+@pytest.fixture
+def small_encoder(tmp_path: Path) -> Callable[..., Path]:
+    """Saves an encoder of one block without a text tower: small_encoder("a", source="tiny")."""
+    from resight.clip.image import ViTConfig
+    from resight.clip.model import Clip, ClipConfig
+    from resight.data.transforms import Preprocess
+    from resight.encoder import Card, Encoder
+
+    def save(name: str = "encoder", *, seed: int = 0, **card: object) -> Path:
+        clip = Clip(ClipConfig(ViTConfig((32, 16), 8, 8, 64, 1, 1, 32, "quick_gelu"), None))
+        clip.initialise(seed)
+        about = Card(**{"source": "tiny", "licence": "Apache-2.0", **card})
+        Encoder(clip, Preprocess(32, 16, (0.5,) * 3, (0.5,) * 3, "bilinear"), about).save(tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.fixture
+def model_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A running hub that the library asks in place of the real one, with a token that may write and an empty cache."""
+    from .hub_server import running_hub
+
+    with running_hub(tmp_path / "hub", monkeypatch) as server:
+        yield server
+
+
+@pytest.fixture
+def write_report(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a report.json with one comparison, below tmp_path: write_report("a/report.json", fingerprint=…)."""
+
+    def write(
+        name: str, *, fingerprint: str, data_name: str = "farm", subset: str = "test", reranked: bool = False
+    ) -> Path:
+        scores = {"mAP": 0.5, "R1": 0.625, "R5": 0.75, "R10": 1.0, "R20": 1.0, "mINP": 0.25}
+        task = {
+            "name": "image → image",
+            "protocol": "cross-camera",
+            "n_queries": 1200,
+            "n_valid": 1100,
+            "n_gallery": 34000,
+            "scores": scores,
+            "intervals": {score: [value - 0.1, min(1, value + 0.1)] for score, value in scores.items()},
+            "reranked": dict.fromkeys(scores, 0.875) if reranked else None,
+        }
+        rules = {"rerank": {"k1": 20, "k2": 6, "weight": 0.3} if reranked else None}
+        about = {"fingerprint": fingerprint, "data_name": data_name, "data": "d00d", "subset": subset}
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(about | {"encoder": "x", "rules": rules, "tasks": [task]}))
+        return path
+
+    return write

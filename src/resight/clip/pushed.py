@@ -60,6 +60,7 @@ def repository_of(source: str) -> str:
 
 def refusal(source: str, error: Exception) -> CheckpointError:
     """One line for what the hub, or the way to it, refused; source: hf-hub:owner/name, which it begins with."""
+    from huggingface_hub import get_token
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -68,6 +69,8 @@ def refusal(source: str, error: Exception) -> CheckpointError:
         RevisionNotFoundError,
     )
 
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # of a thread that sent a file
     repository, status = source.removeprefix(PREFIX), _status(error)
     reason = " ".join(str(error).split()).partition(" For more information")[0].rstrip(".") or type(error).__name__
     if isinstance(error, GatedRepoError):
@@ -81,6 +84,8 @@ def refusal(source: str, error: Exception) -> CheckpointError:
         what = "has no such revision. Name a branch, a tag or a commit that its page shows."
     elif isinstance(error, HFValidationError):
         what = f"is no name for a repository ({reason})."
+    elif status == 401 and get_token() is None:
+        what = "the hub wants to know who asks. Log in with `hf auth login`, or set HF_TOKEN."
     elif status == 401:
         what = "the hub does not accept the token. Log in again with `hf auth login`, or correct HF_TOKEN."
     elif status == 403:
