@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -76,30 +77,31 @@ def calibrate(arguments: CalibrateCommand) -> int:
         if out.is_dir():
             raise ConfigError(f"--out {out}: is a folder. Name a file in it, as {out / FILE}.")
         prepare_folder(out.parent)
-    gallery = None if arguments.gallery is None else open_gallery(arguments.gallery)
-    splits = arguments.data.read()
-    encoder = arguments.encoder.open()
-    if gallery is not None:
-        require_encoder(gallery, encoder)
-    say_slow(encoder, config.precision)
-    with progress_bar("embed") as progress:
-        found = parts.calibrate(
-            encoder,
-            splits,
-            subset=arguments.subset,
-            rates=rates,
-            seed=arguments.encoder.seed,
-            config=config,
-            progress=progress,
-        )
-    if out is not None:
-        write(found, out)
-    if gallery is not None:
-        gallery.keep_calibration(found.as_dict())
+    with ExitStack() as stack:
+        gallery = None if arguments.gallery is None else stack.enter_context(closing(open_gallery(arguments.gallery)))
+        splits = arguments.data.read()
+        encoder = arguments.encoder.open()
+        if gallery is not None:
+            require_encoder(gallery, encoder)
+        say_slow(encoder, config.precision)
+        with progress_bar("embed") as progress:
+            found = parts.calibrate(
+                encoder,
+                splits,
+                subset=arguments.subset,
+                rates=rates,
+                seed=arguments.encoder.seed,
+                config=config,
+                progress=progress,
+            )
+        if out is not None:
+            write(found, out)
+        if gallery is not None:
+            gallery.keep_calibration(found.as_dict())
+        n_rows = A_GALLERY if gallery is None else gallery.count()
     if arguments.json:
         print_json(found.as_dict())
         return 0
-    n_rows = A_GALLERY if gallery is None else gallery.count()
     for name, curve in (("two pictures", found.pictures), ("words and a picture", found.words)):
         if curve is not None:
             Console().print(_table(name, curve, n_rows))
@@ -206,11 +208,12 @@ def _known(arguments: CompareCommand, encoder: Encoder) -> Calibration | None:
     from resight.gallery.store import open_gallery
     from resight.gallery_encoder import require_encoder
 
-    gallery = open_gallery(arguments.gallery)
-    require_encoder(gallery, encoder)
-    if gallery.about.calibration is None:
+    with closing(open_gallery(arguments.gallery)) as gallery:
+        require_encoder(gallery, encoder)
+        kept = gallery.about.calibration
+    if kept is None:
         raise ConfigError(f"{arguments.gallery}: has no calibration. `resight calibrate … --gallery` gives it one.")
-    return require_same(Calibration.from_dict(gallery.about.calibration), encoder, arguments.gallery)
+    return require_same(Calibration.from_dict(kept), encoder, arguments.gallery)
 
 
 def _from_to(curve: Curve) -> str:
