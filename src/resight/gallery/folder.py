@@ -91,8 +91,8 @@ def keep(paths: set[str]) -> None:
 
 
 def _keep(path: Path) -> None:
-    if sys.platform == "win32" and path.is_dir():
-        return
+    if sys.platform == "win32":
+        return  # there only what is open for writing can be handed over
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

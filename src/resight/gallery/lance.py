@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from resight.errors import GalleryError
 from resight.gallery.conditions import condition, one_of
-from resight.gallery.folder import NOTE, clearly, read_note, write_note, writing
+from resight.gallery.folder import LOCK, NOTE, clearly, read_note, write_note, writing
 from resight.gallery.lance_columns import KNOWN, as_entries, as_matches, as_rows, as_table, schema, spaces
 from resight.gallery.lance_upkeep import index, n_unindexed, rewrite, tidy
 from resight.gallery.rows import (
@@ -60,18 +60,16 @@ T = TypeVar("T")
 def create(folder: Path, about: About) -> LanceGallery:
     """A new gallery in an empty or new folder. Raises GalleryError otherwise."""
     with clearly(folder, "cannot be written"):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            if (folder / NOTE).is_file():
-                raise GalleryError(f"{folder}: is a gallery already. `resight gallery add {folder}` adds to it.")
-            raise GalleryError(f"{folder}: is not empty. Name a new folder for the gallery.")
+        _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
-    try:
         with writing(folder):
-            _connect(folder).create_table(TABLE, schema=schema(about))
-            write_note(folder, about)
-    except GalleryError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+            _require_empty(folder)
+            try:
+                _connect(folder).create_table(TABLE, schema=schema(about))
+                write_note(folder, about)
+            except BaseException:
+                shutil.rmtree(folder / f"{TABLE}.lance", ignore_errors=True)
+                raise
     return LanceGallery(folder)
 
 
@@ -266,6 +264,13 @@ class LanceGallery:
         rewrite(self.table)
         index(self.table, spaces(self.about))
         (self.folder / OWED).unlink()
+
+
+def _require_empty(folder: Path) -> None:
+    if (folder / NOTE).is_file():
+        raise GalleryError(f"{folder}: is a gallery already. `resight gallery add {folder}` adds to it.")
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+        raise GalleryError(f"{folder}: is not empty. Name a new folder for the gallery.")
 
 
 def _connect(folder: Path) -> lancedb.DBConnection:
