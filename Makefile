@@ -9,7 +9,7 @@ demo: $(VENV)/ready  ## draw people, fine-tune, evaluate before and after, write
 	$(BIN)/resight demo --out demo-output
 
 test: $(VENV)/ready  ## the quick suite
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-all: $(VENV)/ready  ## with the slow tests
 	$(BIN)/python -m pytest -m "not gpu" --durations=10
