@@ -388,6 +388,7 @@ def test_too_many_pictures_are_refused(client: TestClient, picture: bytes) -> No
         ({"files": {"picture": b"x"}, "data": {"id": "x" * 129}}, 400, f"row '{'x' * 129}': an id has 1 to 128"),
         ({"files": {"picture": b"x"}, "data": {"time": "noon"}}, 422, "time: Input should be a valid number"),
         ({"files": {"picture": b"x"}, "data": {"box": "left"}}, 400, "box 'left': write left,top,right,bottom"),
+        ({"files": {"x": b""}, "data": {"picture": "x"}}, 422, "picture: is not a file. Send it as a part with a file"),
         ({"content": b"picture=1"}, 422, "picture: Field required."),
         ({"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, 400, "Missing boundary in multipart"),
     ],
@@ -402,7 +403,7 @@ def test_a_wrong_addition_is_one_line(sent: dict[str, Any], status: int, message
     ("content", "status", "message"),
     [
         (b"", 422, "the request: Field required."),
-        (b"{", 422, "1: JSON decode error."),
+        (b"{", 422, "The request is not JSON: Expecting property name enclosed in double quotes at character 1."),
         (b"[]", 422, "the request: "),
         (b'{"ids": "red-0"}', 422, "ids: Input should be a valid list."),
         (b'{"ids": [1]}', 422, "ids.0: Input should be a valid string."),

@@ -8,12 +8,16 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import tyro
 
 from resight.commands.arguments import say_slow
 from resight.environment import Precision
 from resight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 TOKEN = "RESIGHT_TOKEN"
 LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -60,8 +64,6 @@ def serve(arguments: ServeCommand) -> int:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"{', '.join(missing)}: not installed. Run: pip install resight[serve]")
-    import uvicorn
-
     from resight.gallery.store import open_gallery
     from resight.gallery_encoder import open_encoder
     from resight.service.app import ServeConfig, create_app
@@ -73,6 +75,8 @@ def serve(arguments: ServeCommand) -> int:
             f"--host {arguments.host}: others can reach this address. Set {TOKEN} to a long random text, which "
             "clients must show; or listen on 127.0.0.1."
         )
+    if not 0 <= arguments.port <= 65535:  # of a larger number the system takes the rest
+        raise ConfigError(f"--port {arguments.port}: 0 to 65535.")
     config = ServeConfig(
         token=token,
         read_only=arguments.read_only,
@@ -83,44 +87,56 @@ def serve(arguments: ServeCommand) -> int:
         batch_wait=arguments.batch_wait,
         precision=arguments.precision,
     )
-    listener = listen(arguments.host, arguments.port)  # before the encoder: a port that is taken is said at once
-    gallery = open_gallery(arguments.gallery)
-    encoder = open_encoder(gallery, source=arguments.encoder, device=arguments.device)
-    say_slow(encoder, arguments.precision)
+    with listen(arguments.host, arguments.port) as listener:  # first: that a port is taken is said at once
+        gallery = open_gallery(arguments.gallery)
+        encoder = open_encoder(gallery, source=arguments.encoder, device=arguments.device)
+        say_slow(encoder, arguments.precision)
+        run(create_app(gallery, encoder, config), listener, access_log=arguments.access_log)
+        gallery.close()
+    return 0
+
+
+def run(app: FastAPI, listener: socket.socket, *, access_log: bool) -> None:
+    """Prints the address, and answers until a signal comes and what has begun is done."""
+    import uvicorn
+
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every form that is none
+    if access_log:
+        access = logging.getLogger("uvicorn.access")
+        access.addHandler(logging.StreamHandler())
+        access.setLevel(logging.INFO)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(gallery, encoder, config),
+            app,
             log_config=None,
-            access_log=arguments.access_log,
+            access_log=access_log,
             server_header=False,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
     )
-    if arguments.access_log:
-        access = logging.getLogger("uvicorn.access")
-        access.addHandler(logging.StreamHandler())
-        access.setLevel(logging.INFO)
 
     def stop(*_: object) -> None:
         server.should_exit = True
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)  # uvicorn raises what it caught once more, when all is done
-    listener.listen()
     host, port = listener.getsockname()[:2]
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     server.run(sockets=[listener])
-    gallery.close()
-    return 0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address. Raises ConfigError when it cannot be."""
+    """A socket that listens on the address. Raises ConfigError when none can."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except (OSError, OverflowError) as error:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
         raise ConfigError(f"--host {host} --port {port}: cannot be listened on ({error}). Choose another.") from error
     return listener

@@ -60,6 +60,11 @@ def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
 
 def complaint(found: Mapping[str, Any]) -> str:
-    """pydantic's first complaint, without the value that it repeats."""
+    """One of pydantic's complaints, without the value that it repeats."""
     place = ".".join(str(part) for part in found["loc"][1:]) or "the request"
+    match found["type"]:
+        case "json_invalid":
+            return f"The request is not JSON: {found['ctx']['error']} at character {place}."
+        case "value_error":  # of files alone: pydantic knows the other types itself
+            return f"{place}: is not a file. Send it as a part with a file name."
     return f"{place}: {found['msg']}."
