@@ -60,6 +60,7 @@ LAYERS = {
     "hub": 6,
     "queries": 4,
     "gallery_encoder": 4,
+    "audit": 5,
     "evaluate": 5,
     "search": 5,
     "adding": 5,

@@ -25,6 +25,8 @@ COMMANDS = (
     Command(("demo",), "Draw people, fine-tune, evaluate before and after: the tour, in minutes", "tour:demo"),
     Command(("data", "make-sample"), "Draw a made-up person data set with captions", "data:make_sample"),
     Command(("data", "check"), "Find what is wrong with a data set", "data:check"),
+    Command(("data", "audit"), "Find likely label faults, and decide about them on a page", "audit:audit"),
+    Command(("data", "correct"), "Write a corrected table from what was decided about label faults", "audit:correct"),
     Command(("data", "split"), "Cut query, gallery and validation from a data set", "data:split"),
     Command(("data", "list"), "List the known benchmarks and their expected layout", "data:list_benchmarks"),
     Command(
