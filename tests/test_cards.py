@@ -103,7 +103,7 @@ def test_encoders_and_their_figures_are_found(
     write_report("runs/report.json", fingerprint=read_about(one).fingerprint)
     write_report("elsewhere/report.json", fingerprint=read_about(two).fingerprint)
     (tmp_path / "runs" / "two" / "report.json").write_text("[]")
-    shelf = find_encoders([tmp_path / "runs", tmp_path / "runs" / "one"])
+    shelf = find_encoders([tmp_path / "runs", tmp_path / "elsewhere" / ".." / "runs" / "one"])
     assert [about.name for about in shelf.encoders] == ["resight-mini", "resight-mini-rn", str(one), str(two)]
     assert shelf.left_out == ()
     assert shelf.encoders[2].results == read_results(tmp_path / "runs")

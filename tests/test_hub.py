@@ -46,7 +46,8 @@ def test_what_is_pushed_comes_back_byte_for_byte(model_hub: Hub, folder: Path, t
     assert address == f"{model_hub.url}/me/cows/commit/{repository.head}"
     assert repository.files.keys() == {".gitattributes", "README.md", *files(folder)}
     assert repository.files["README.md"].decode() == parcel.card
-    about = hub.pull("me/cows", tmp_path / "deep" / "out")
+    about, commit = hub.pull("me/cows", tmp_path / "deep" / "out")
+    assert commit == repository.head
     assert files(tmp_path / "deep" / "out") == files(folder)
     assert (about.fingerprint, about.card) == (parcel.about.fingerprint, parcel.about.card)
     assert about.calibrated

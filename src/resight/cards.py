@@ -112,21 +112,22 @@ def find_encoders(folders: Iterable[Path]) -> Shelf:
 
     Hidden folders are passed over, and links not followed. Raises DataError for a folder that is not there.
     """
-    homes: dict[Path, None] = {}
-    reports: dict[Path, None] = {}
+    homes: dict[Path, Path] = {}  # by where they really lie: two of the folders may hold each other
+    reports: dict[Path, Path] = {}
     for top in folders:
         if not top.is_dir():
             raise DataError(f"{top}: is no folder. Name one to look for encoders in.")
         for place, below, files in os.walk(top):
             below[:] = sorted(name for name in below if not name.startswith("."))
-            homes |= {Path(place): None} if "encoder.json" in files else {}
-            reports |= {Path(place): None} if "report.json" in files else {}
+            for name, found in (("encoder.json", homes), ("report.json", reports)):
+                if name in files:
+                    found.setdefault(Path(place).resolve(), Path(place))
     results: list[Result] = []
-    for report in reports:
+    for report in reports.values():
         with contextlib.suppress(DataError):  # other programs write files of this name too
             results += read_results(report)
     encoders, left_out = [_built_in(name) for name in OWN], []
-    for home in homes:
+    for home in homes.values():
         try:
             encoders.append(read_about(home, results))
         except CheckpointError as error:

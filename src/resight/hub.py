@@ -87,8 +87,8 @@ def push(parcel: Parcel, *, public: bool = False) -> str:
         raise refusal(source, error) from error
 
 
-def pull(repository: str, folder: Path, *, revision: str | None = None, force: bool = False) -> About:
-    """An encoder from the hub into a folder, whole or not at all; what it says of itself.
+def pull(repository: str, folder: Path, *, revision: str | None = None, force: bool = False) -> tuple[About, str]:
+    """An encoder from the hub into a folder, whole or not at all; what it says of itself, and the commit that it is of.
 
     Its two or three files are fetched and no others, checked by the hashes they carry, and none can execute anything.
     force: in place of the encoder that the folder holds. Raises CheckpointError when the repository holds no encoder
@@ -121,7 +121,7 @@ def pull(repository: str, folder: Path, *, revision: str | None = None, force: b
             swap(new, folder, Path(staging) / "old")
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({error}). Free the disk or name another --out.") from error
-    return read_about(folder)
+    return read_about(folder), found.name
 
 
 def check(folder: Path) -> About:

@@ -49,9 +49,11 @@ def test_push_then_pull(
         "  form        ViT, 1 blocks × 64, patches of 8; 32 × 16 pixels; 32 numbers; "
         f"{(folder / 'model.safetensors').stat().st_size / 2**20:.1f} MiB; not calibrated",
         "  commercial  its licences allow it",
+        f"  commit      {repository.head}, for --revision",
     ]
     assert main(["pull", "hf-hub:me/cows", "--out", str(tmp_path / "out"), "--force", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["fingerprint"] == fingerprint
+    told_as_json = json.loads(capsys.readouterr().out)
+    assert (told_as_json["fingerprint"], told_as_json["commit"]) == (fingerprint, repository.head)
 
 
 def test_a_dry_run_prints_all_and_sends_nothing(

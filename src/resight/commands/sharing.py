@@ -105,11 +105,11 @@ def pull(arguments: PullCommand) -> int:
     from resight import hub
 
     _quiet_in_a_pipe()
-    about = hub.pull(arguments.repository, arguments.out, revision=arguments.revision, force=arguments.force)
+    about, commit = hub.pull(arguments.repository, arguments.out, revision=arguments.revision, force=arguments.force)
     if arguments.json:
-        print_json(_plain(about))
+        print_json(_plain(about) | {"commit": commit})
     else:
-        print("\n".join(_lines(about)))
+        print("\n".join([*_lines(about), f"  commit      {commit}, for --revision"]))
     return 0
 
 
