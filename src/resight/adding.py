@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from resight.gallery.rows import Entry, Gallery, Row, Where, check_entry
 from resight.gallery_encoder import require_encoder
 from resight.types import Record
 
-N_STORED = 512
+N_STORED = 1024
 """Rows that are stored at a time: every time costs the disk's confirmation."""
 SECONDS_STORED = 10.0
 """After which what there is is stored, so that a slow encoder loses little when it is stopped."""
@@ -78,7 +78,7 @@ def add(
 
 def adding(
     gallery: Gallery, encoder: Encoder, pictures: Iterable[Sighting | Record | None], config: EmbedConfig = PLAINLY
-) -> Iterator[Added]:
+) -> Generator[Added, None, None]:
     """Adds pictures that may come without end, and says after every batch what became of them so far.
 
     What `n_stored` counts is durable. A picture whose content is there already, be it from an earlier pass that was

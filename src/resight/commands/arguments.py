@@ -160,7 +160,7 @@ def parse_time(flag: str, text: str | None) -> float | None:
     try:
         return utc_seconds(text)
     except ValueError as error:
-        raise ConfigError(f"{flag}: {error}") from error
+        raise ConfigError(f"{flag} {str(error).removeprefix('time ')}") from error
 
 
 def print_json(value: Any) -> None:

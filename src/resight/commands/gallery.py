@@ -166,8 +166,9 @@ def update(arguments: UpdateCommand) -> int:
         contents = {id_ for chunk in _chunks(ids) for id_ in gallery.contents(chunk)}
         missing = [id_ for id_ in ids if id_ not in contents]
         if missing:
+            some = "is" if len(missing) == 1 else f"and {len(missing) - 1:,} more are"
             raise GalleryError(
-                f"row {missing[0]}: is not in the gallery, nor are {len(missing) - 1:,} others; nothing was changed. "
+                f"row {missing[0]}: {some} not in the gallery, so nothing was changed. "
                 f"`resight gallery list {arguments.place}` shows the ids."
             )
         n_changed = sum(_correct(gallery, chunk) for chunk in _chunks(labels))
@@ -353,10 +354,10 @@ def _cells(entry: Entry) -> tuple[str, ...]:
 
 def _write_csv(entries: Iterator[Entry], names: Sequence[str]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(["id", "path", "identity", "camera", "time", "x1", "y1", "x2", "y2", "content", *names])
+    writer.writerow(["id", "path", "identity", "camera", "time", "x1", "y1", "x2", "y2", *names])
     for entry in entries:
         box = ("", "", "", "") if entry.box is None else entry.box
-        known = [entry.id, entry.path, entry.identity, entry.camera, time_text(entry.time), *box, entry.content]
+        known = [entry.id, entry.path, entry.identity, entry.camera, time_text(entry.time), *box]
         writer.writerow([*known, *(entry.fields.get(name, "") for name in names)])
 
 
