@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import shutil
 import subprocess
@@ -16,7 +17,8 @@ from PIL import Image
 
 from resight.data import cache as cache_module
 from resight.data import loader
-from resight.data.images import open_image
+from resight.data.cache import forget_pictures
+from resight.data.images import content_name, open_image
 from resight.data.loader import load
 from resight.data.transforms import Preprocess
 from resight.errors import DataError
@@ -314,7 +316,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from resight.data.cache import PixelCache
-from resight.data.images import open_image
+from resight.data.images import content_name, open_image
 from resight.data.transforms import Preprocess
 from resight.types import Record
 
@@ -368,3 +370,79 @@ def test_processes_fill_one_cache_at_once(tmp_path: Path, folder: Path, decoded:
     decoded.clear()
     assert np.array_equal(pictures(records, folder), expected)
     assert decoded == []
+
+
+def content(record: Record) -> str:
+    return content_name(hashlib.blake2b(record.path.read_bytes()).digest(), record.box).hex()
+
+
+def cached_bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def test_a_forgotten_picture_is_in_no_file(
+    records: list[Record], folder: Path, decoded: list[str], hashed: list[None]
+) -> None:
+    other = dataclasses.replace(SMALL, height=16)
+    boxed = Record(records[0].path, box=(1, 2, 9, 11))
+    shown = {SMALL: pictures([*records, boxed], folder), other: pictures(records, folder, other)}
+    gone = [records[2], records[5], boxed]
+    names = [content(record) for record in gone]
+    assert forget_pictures(folder, {*names, content(Record(records[3].path, box=(0, 0, 1, 1)))}) == 3
+    left = cached_bytes(folder)
+    for number, record in enumerate([*records, boxed]):
+        for images in shown.values():
+            if number < len(images):
+                assert (images[number].tobytes() in left) == (record not in gone)
+    for name in names:
+        assert bytes.fromhex(name) not in left
+    decoded.clear()
+    assert np.array_equal(pictures([*records, boxed], folder), shown[SMALL])
+    assert sorted(decoded) == ["0.bmp", "2.bmp", "5.bmp"]
+    assert forget_pictures(folder, names) == 3  # they were looked at again
+    assert forget_pictures(folder, names) == 0
+
+
+def test_a_reader_that_is_open_meanwhile_decodes_again(records: list[Record], folder: Path, decoded: list[str]) -> None:
+    expected = pictures(records, folder)
+    decoded.clear()
+    batches = load(records, SMALL, batch_size=1, cache=folder, workers=1)
+    first = next(batches).images.numpy()
+    assert forget_pictures(folder, [content(record) for record in records]) == N
+    rest = [batch.images.numpy() for batch in batches]
+    assert np.array_equal(np.concatenate([first, *rest]), expected)
+    assert decoded
+
+
+def test_pixels_that_nobody_names_are_overwritten_too(records: list[Record], folder: Path) -> None:
+    """A process that is killed between writing pixels and their entry leaves some."""
+    pictures(records, folder)
+    index = file(folder, "index")
+    index.write_bytes(index.read_bytes()[: -5 * 24])  # nine pictures, too young for second names
+    orphan = pictures(records, None)[8].tobytes()
+    assert orphan in cached_bytes(folder)
+    assert forget_pictures(folder, [content(records[0])]) == 1
+    assert orphan not in cached_bytes(folder)
+    assert file(folder, "pixels").stat().st_size == N * ROW
+
+
+def test_a_damaged_index_makes_nothing_large(records: list[Record], folder: Path) -> None:
+    pictures(records, folder)
+    name = bytes.fromhex(content(records[0]))
+    with file(folder, "index").open("ab") as index:
+        index.write(name + (2**31).to_bytes(4, "little") + bytes(4) + b"torn")
+    assert forget_pictures(folder, [name.hex()]) == 1
+    assert file(folder, "pixels").stat().st_size == N * ROW
+    assert name not in cached_bytes(folder)
+
+
+def test_nothing_to_forget(folder: Path, records: list[Record]) -> None:
+    assert forget_pictures(folder, ["00" * 16]) == 0
+    assert not folder.exists()
+    pictures(records, folder)
+    before = cached_bytes(folder)
+    assert forget_pictures(folder, []) == forget_pictures(folder, ["00" * 16]) == 0
+    assert cached_bytes(folder) == before
+    file(folder, "pixels").unlink()
+    with pytest.raises(DataError, match=r"pixels: cannot overwrite cached pictures .*Delete the folder"):
+        forget_pictures(folder, [content(records[0])])

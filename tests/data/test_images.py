@@ -20,7 +20,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from resight.data.images import FORMATS, MAX_PIXELS, UPRIGHT, PictureError, crop, decode, open_image, to_rgb
+from resight.data import images
+from resight.data.images import (
+    FORMATS,
+    MAX_PIXELS,
+    UPRIGHT,
+    PictureError,
+    content_name,
+    crop,
+    decode,
+    open_bytes,
+    open_image,
+    read_bytes,
+    to_rgb,
+)
 from resight.errors import DataError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -427,3 +440,46 @@ def test_many_threads_read_the_same_pixels(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         sizes = [image.size for image in pool.map(open_image, paths)]
     assert sizes == [(20 + i % 16, 30) for i in range(200)]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.tif"])
+def test_bytes_are_opened_as_their_file(tmp_path: Path, name: str) -> None:
+    noise().save(tmp_path / name)
+    content = read_bytes(tmp_path / name)
+    assert content == (tmp_path / name).read_bytes()
+    for box in (None, (1.5, 2, 30, 20)):
+        assert pixels(open_bytes(content, "x", box=box)) == pixels(open_image(tmp_path / name, box=box))
+
+
+def test_bytes_that_are_no_picture_are_told_by_their_name(tmp_path: Path) -> None:
+    for content, said in ((b"", "upload: is empty"), (b"words, and more of them", "upload: is not a picture")):
+        with pytest.raises(PictureError, match=said):
+            open_bytes(content, "upload")
+    noise().save(tmp_path / "a.png")
+    with pytest.raises(PictureError, match="upload: is cut short or damaged"):
+        open_bytes((tmp_path / "a.png").read_bytes()[:300], "upload")
+    with pytest.raises(PictureError, match="upload: nothing of the 40 × 30 picture lies in the box"):
+        open_bytes((tmp_path / "a.png").read_bytes(), "upload", box=(50, 50, 60, 60))
+
+
+def test_files_whose_bytes_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, said in (
+        (tmp_path / "pipe", "is not a regular file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none.png", "does not exist"),
+    ):
+        with pytest.raises(PictureError, match=said):
+            read_bytes(path)
+    (tmp_path / "large.png").write_bytes(bytes(1001))
+    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    with pytest.raises(PictureError, match=r"large\.png: has 1,001 bytes; at most 1,000 are read"):
+        read_bytes(tmp_path / "large.png")
+
+
+def test_a_content_s_name_tells_boxes_apart_but_not_kinds_of_numbers() -> None:
+    digest = bytes(64)
+    names = [content_name(digest, box) for box in (None, (0, 0, 1, 1), (0, 0, 1, 1.5))]
+    assert len({*names, content_name(bytes(63) + b"1", None)}) == 4
+    assert all(len(name) == 16 for name in names)
+    assert content_name(digest, (0.0, 0.0, 1.0, 1.0)) == names[1]

@@ -404,3 +404,46 @@ def test_a_benchmark_in_a_file(tmp_path: Path) -> None:
         ConfigError, match=r"benchmark 'market1501' is a folder, but .*x.csv is a file. Give its folder"
     ):
         read(tmp_path / "x.csv", benchmark="market1501")
+
+
+def test_further_columns_become_fields_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,identity,id,Weather,empty\na.jpg,7,f1, rain ,\nb.jpg,8,f2,,\n")
+    plain, asked = (read(tmp_path / "t.csv", fields=fields) for fields in (False, True))
+    assert [record.fields for record in plain.unassigned] == [(), ()]
+    assert [record.fields for record in asked.unassigned] == [(("id", "f1"), ("Weather", "rain")), (("id", "f2"),)]
+    assert plain.unassigned == asked.unassigned
+    assert "columns not read: id, Weather, empty (--column camera=NAME names one)" in plain.notes
+    assert "columns kept as fields: id, Weather, empty" in asked.notes
+
+
+def test_fields_that_differ_do_not_part_a_picture_s_captions(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,caption,writer\na.jpg,red,Ann\na.jpg,blue,Bob\n")
+    (record,) = read(tmp_path / "t.csv", fields=True).unassigned
+    assert record.captions == ("red", "blue")
+    assert record.fields == (("writer", "Ann"),)
+
+
+def test_columns_that_are_no_text_become_no_fields(tmp_path: Path) -> None:
+    day = datetime(2024, 5, 31, 12, tzinfo=UTC)
+    columns = {
+        "path": ["a.jpg"],
+        "vector": [[1.0, 2.0]],
+        "bytes": [b"x"],
+        "n": [3],
+        "share": [0.5],
+        "seen": [True],
+        "at": [day],
+        "kind": arrow.array(["car"]).dictionary_encode(),
+        "far": arrow.array([2**62], arrow.timestamp("us")),
+    }
+    parquet.write_table(arrow.table(columns), tmp_path / "t.parquet")
+    splits = read(tmp_path / "t.parquet", fields=True)
+    (record,) = splits.unassigned
+    assert dict(record.fields) == {
+        "n": "3",
+        "share": "0.5",
+        "seen": "True",
+        "at": "2024-05-31 12:00:00+00:00",
+        "kind": "car",
+    }
+    assert any("columns not read: vector, bytes, far" in note for note in splits.notes)

@@ -61,12 +61,14 @@ FLAGS: Final = {"true": True, "1": True, "1.0": True, "false": False, "0": False
 class Table:
     """header: the columns' names. first_row: number of the first row of values, as a spreadsheet shows it.
 
-    load: the values of a column in the rows' order, None throughout for an empty row.
+    load: the values of a column in the rows' order, None throughout for an empty row. plain: columns of text, numbers
+    and times.
     """
 
     header: list[str]
     first_row: int
     load: Callable[[str], Sequence[Any]]
+    plain: list[str]
 
 
 def read_table(path: Path, columns: Mapping[str, str], *, fields: bool = False) -> Reading:
@@ -83,7 +85,8 @@ def read_table(path: Path, columns: Mapping[str, str], *, fields: bool = False) 
     table = open_table(path)
     chosen = choose_columns(path, table.header, columns)
     unread = [column for column in table.header if column and column not in chosen.values()]
-    extra = {column: texts for column in unread if (texts := _texts(table.load(column)))} if fields else {}
+    wanted = [column for column in unread if fields and column in table.plain]
+    extra = {column: texts for column in wanted if (texts := _texts(table, column))}
     values = {name: table.load(column) for name, column in chosen.items()}
     for name in ("identity", "camera", "view"):
         if name in values:
@@ -136,7 +139,7 @@ def _read_csv(path: Path) -> Table:
                 "Put quotes around a value that holds the separator."
             )
     places = {name: place for place, name in enumerate(header)}
-    return Table(header, 2, lambda column: [row[places[column]] if row else None for row in rows[1:]])
+    return Table(header, 2, lambda column: [row[places[column]] if row else None for row in rows[1:]], header)
 
 
 def _read_parquet(path: Path) -> Table:
@@ -159,7 +162,8 @@ def _read_parquet(path: Path) -> Table:
         except (OSError, arrow.ArrowException, ValueError, OverflowError) as error:
             raise DataError(f"{path}: column {column!r} cannot be read ({error}). Write it again.") from error
 
-    return Table(header, 1, load)
+    plain = [field.name for field in file.schema_arrow if _is_plain(field.type)]
+    return Table(header, 1, load, plain)
 
 
 def choose_columns(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
@@ -231,11 +235,19 @@ def as_text(cell: object) -> str:
     raise ValueError(f"a {type(cell).__name__} where text was expected. Name another column with --column.")
 
 
-def _texts(cells: Sequence[object]) -> list[str]:
-    """The cells as text; nothing for a column of something else, such as vectors."""
+def _is_plain(kind: Any) -> bool:
+    """Whether a Parquet column can be text: one of vectors or pictures would take much memory to find out."""
+    from pyarrow import types
+
+    checks = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
+    return any(check(kind) for check in (*checks, types.is_timestamp, types.is_date, types.is_dictionary))
+
+
+def _texts(table: Table, column: str) -> list[str]:
+    """The cells as text; nothing for a column of something else."""
     try:
-        return [as_text(cell).strip() for cell in cells]
-    except ValueError:
+        return [as_text(cell).strip() for cell in table.load(column)]
+    except (ValueError, DataError):
         return []
 
 
