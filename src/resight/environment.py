@@ -34,7 +34,7 @@ CORE = (
     "rich",
 )
 EXTRAS = {
-    "serve": ("fastapi", "uvicorn", "jinja2"),
+    "serve": ("fastapi", "uvicorn", "python-multipart", "prometheus-client"),
     "milvus": ("pymilvus",),
     "export": ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"),
     "plots": ("plotly", "umap-learn"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,14 +35,19 @@ def draw(path: Path, colour: tuple[int, int, int], seed: int, size: tuple[int, i
     return path
 
 
-@pytest.fixture
-def gallery(tmp_path: Path, encoder: Encoder) -> Gallery:
-    """Of each colour two rows, by cameras a and b, at times 0 to 7; red-0 and so on; a row of nobody without camera."""
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
+    """A folder with red-0.jpg and so on, and their gallery.
+
+    Of each colour there are two rows, by cameras a and b, at times 0 to 7, called as their files; and one of nobody,
+    without a camera.
+    """
+    folder = tmp_path_factory.mktemp("people")
     source, options = TINY
-    made = store.create(str(tmp_path / "gallery"), describe(encoder, source, options))
+    made = store.create(str(folder / "gallery"), describe(encoder, source, options))
     sightings = [
         Sighting(
-            draw(tmp_path / f"{name}-{k}.jpg", colour, 2 * n + k),
+            draw(folder / f"{name}-{k}.jpg", colour, 2 * n + k),
             id=f"{name}-{k}",
             identity=name,
             camera="ab"[k],
@@ -51,9 +57,16 @@ def gallery(tmp_path: Path, encoder: Encoder) -> Gallery:
         for n, (name, colour) in enumerate(COLOURS.items())
         for k in range(2)
     ]
-    nobody = Sighting(draw(tmp_path / "nobody.jpg", (200, 200, 20), 99), id="a/nobody ü?")
+    nobody = Sighting(draw(folder / "nobody.jpg", (200, 200, 20), 99), id="a/nobody ü?")
     assert add(made, encoder, [*sightings, nobody]).n_stored == 9
-    return made
+    return folder
+
+
+@pytest.fixture
+def gallery(people: Path, tmp_path: Path) -> Gallery:
+    """A copy of the people's gallery."""
+    shutil.copytree(people / "gallery", tmp_path / "gallery")
+    return store.open_gallery(str(tmp_path / "gallery"))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from struct import pack
 from typing import Any
@@ -79,9 +80,9 @@ def test_a_result_says_what_is_known_but_not_the_path(client: TestClient, galler
 
 
 def test_several_pictures_words_and_both(
-    client: TestClient, gallery: Gallery, encoder: Encoder, picture: bytes, tmp_path: Path
+    client: TestClient, gallery: Gallery, encoder: Encoder, picture: bytes, people: Path
 ) -> None:
-    other = (tmp_path / "red-0.jpg").read_bytes()
+    other = (people / "red-0.jpg").read_bytes()
     images = [Image.open(io.BytesIO(content)) for content in (picture, other)]
     answer = client.post("/search", files=[("picture", picture), ("picture", other)])
     same(answer, look(gallery, seek(encoder, pictures=images), Terms(top=24)))
@@ -237,6 +238,25 @@ def test_what_another_process_writes_is_seen(
     other.remove(["red-0"])
     assert "red-0" not in ids(client.post("/search", files={"picture": picture}))
     assert client.get("/info").json()["n_rows"] == 8
+
+
+def test_reading_and_writing_at_once(client: TestClient, gallery: Gallery, people: Path) -> None:
+    contents = [(people / f"{name}-{k}.jpg").read_bytes() for name in ("red", "blue") for k in range(2)]
+
+    def write(number: int) -> list[Any]:
+        id_ = f"new-{number}"
+        added = client.post("/add", files={"picture": contents[number % 4]}, data={"id": id_, "identity": str(number)})
+        found = client.post("/search", files={"picture": contents[number % 4]}, data={"identity": str(number)})
+        assert ids(found) == [id_], "what was acknowledged is found"
+        removed = client.post("/remove", json={"ids": [id_]}) if number % 2 else added
+        return [added, found, removed, client.post("/search", data={"id": "red-0"}), client.get("/info")]
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = [answer for part in pool.map(write, range(8)) for answer in part]
+    assert {answer.status_code for answer in answers} == {200, 201}
+    assert sorted(entry.id for entry in gallery.entries() if entry.id.startswith("new")) == sorted(
+        f"new-{number}" for number in range(0, 8, 2)
+    )
 
 
 def test_removals_outlive_the_service(

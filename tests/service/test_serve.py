@@ -98,13 +98,13 @@ def live(gallery: Gallery, *flags: str) -> Iterator[tuple[subprocess.Popen[str],
 
 
 def test_a_service_runs_the_documents_examples_and_finishes_what_it_began(
-    gallery: Gallery, encoder: Encoder, picture: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, encoder: Encoder, people: Path, picture: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process does both, since starting it takes seconds."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "who.jpg").write_bytes(picture)
     known: dict[str, Any] = {"identity": "0007", "camera": "3", "time": 1767230000.0, "fields": {"place": "door"}}
-    add(gallery, encoder, [Sighting(tmp_path / "blue-0.jpg", id="cam3-0041", **known)])
+    add(gallery, encoder, [Sighting(people / "blue-0.jpg", id="cam3-0041", **known)])
     with live(gallery, "--batch-wait", "0.2", "--batch-size", "100", "--access-log") as (process, address):
         check_examples(address, gallery)
         check_stopping(process, address, picture)
