@@ -222,3 +222,9 @@ def test_folder_that_may_not_be_listed(touch: Touch, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(DataError, match=r"cannot be listed \(.*Permission denied\). Check that you may read it."):
         read(root)
+
+
+def test_a_gallery_of_vectors_among_the_identities_is_no_split(touch: Touch) -> None:
+    root = touch("anna/1.jpg", "gallery/gallery.json", "gallery/rows.lance/data/1.lance")
+    (record,) = read(root).unassigned
+    assert record.identity == "anna"

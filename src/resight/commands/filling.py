@@ -8,10 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -61,8 +60,8 @@ class PicturesArguments:
     def given(self) -> bool:
         return self.data is not None or self.paths is not None
 
-    def read(self, stack: ExitStack) -> Iterable[Record | None]:
-        """The pictures; None where a pipe is silent. stack: closes what is opened. Raises ConfigError or DataError."""
+    def read(self) -> Iterable[Record | None]:
+        """The pictures; None where a pipe is silent. Raises ConfigError or DataError."""
         said = {"identity": self.identity, "camera": self.camera, "time": parse_time("--time", self.time)}
         labels: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
         for name in ("identity", "camera"):
@@ -79,15 +78,15 @@ class PicturesArguments:
             raise ConfigError("no pictures are named. Give --data PATH, or --paths FILE, or --paths - for a pipe.")
         if self.benchmark is not None or self.column:
             raise ConfigError("--benchmark and --column belong to --data. Leave them out.")
-        lines = as_they_come(stack.enter_context(_opened(self.paths)))
+        lines = as_they_come(_opened(self.paths))
         return (None if line is None else replace(_record(line), **labels) for line in lines if line != "")
 
 
-def _opened(paths: str) -> IO[bytes]:
+def _opened(paths: str) -> int:
     if paths == "-":
-        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+        return sys.stdin.fileno()
     try:
-        return open(paths, "rb")
+        return os.open(paths, os.O_RDONLY)
     except OSError as error:
         raise DataError(
             f"{paths}: cannot be read ({error.strerror}). Name a file with a path on each line, or - for a pipe."
@@ -98,16 +97,23 @@ def _record(line: str) -> Record:
     return Record(Path(os.path.abspath(line)))
 
 
-def as_they_come(stream: IO[bytes]) -> Iterator[str | None]:
-    """The lines of a stream without their ends; None where it is silent, or slower than who reads it."""
+def as_they_come(file: int) -> Iterator[str | None]:
+    """The lines of an open file, by its number, without their ends; None where it is silent, or slower than its reader.
+
+    The thread that waits for it holds no lock, so that the program can end while a pipe stays open.
+    """
     lines: queue.Queue[bytes | None] = queue.Queue(maxsize=10_000)
 
     def read() -> None:
+        rest = b""
         try:
-            for line in stream:
-                lines.put(line)
-        except (OSError, ValueError):  # closed, since nobody reads on
-            pass
+            while some := os.read(file, 65_536):
+                *whole, rest = (rest + some).split(b"\n")
+                for line in whole:
+                    lines.put(line)
+        except OSError as error:
+            say(f"note: the list of paths ends where it cannot be read on ({error.strerror})")
+        lines.put(rest)
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()
@@ -121,7 +127,7 @@ def as_they_come(stream: IO[bytes]) -> Iterator[str | None]:
             continue
         if line is None:
             return
-        yield os.fsdecode(line.rstrip(b"\r\n"))
+        yield os.fsdecode(line.rstrip(b"\r"))
         if lines.empty() and time.monotonic() - paused > SLOWNESS:
             yield None
             paused = time.monotonic()

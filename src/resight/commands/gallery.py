@@ -69,7 +69,7 @@ def create(arguments: CreateCommand) -> int:
 
     arguments.embed.config()
     with ExitStack() as stack:
-        pictures: Iterable[Record | None] = arguments.pictures.read(stack) if arguments.pictures.given() else ()
+        pictures: Iterable[Record | None] = arguments.pictures.read() if arguments.pictures.given() else ()
         options = arguments.clip.options() | ({"seed": arguments.seed} if arguments.seed else {})
         encoder = Encoder.load(arguments.encoder, device=arguments.device, **options)
         calibration = stored(encoder, Path(arguments.encoder))
@@ -109,7 +109,7 @@ def add(arguments: AddCommand) -> int:
     arguments.embed.config()
     with ExitStack() as stack:
         gallery = _opened(stack, arguments.place)
-        pictures = arguments.pictures.read(stack)
+        pictures = arguments.pictures.read()
         encoder = open_encoder(gallery, source=arguments.encoder, device=arguments.device)
         return fill(gallery, encoder, pictures, arguments.embed, place=arguments.place, as_json=arguments.json)
 

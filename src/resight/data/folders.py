@@ -16,6 +16,8 @@ PICTURE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
+GALLERY: Final = "gallery.json"
+"""What a folder with this file is: a gallery of vectors, as `resight gallery create` makes."""
 
 
 class Listing(NamedTuple):
@@ -106,9 +108,12 @@ def read_folder(root: Path) -> Reading:
 
 
 def _split_folders(root: Path) -> list[str]:
-    """Names of the sub-folders that are splits; none when the names can as well be identities."""
+    """Names of the sub-folders that are splits; none when the names can as well be identities.
+
+    A gallery of vectors that somebody made there is none, whatever its name.
+    """
     names = sub_folders(root)
-    splits = [name for name in names if name.lower() in SPLIT_NAMES]
+    splits = [name for name in names if name.lower() in SPLIT_NAMES and not (root / name / GALLERY).is_file()]
     return splits if len(splits) == len(names) or any(sub_folders(root / name) for name in splits) else []
 
 
