@@ -41,7 +41,7 @@ def decided(
     kind: str, decision: str, pictures: list[str], identities: list[str], caption: str = "", line: int = 2
 ) -> Decided:
     assert kind in OFFERED
-    return Decided(line, kind, decision, tuple(pictures), tuple(identities), caption)  # type: ignore[arg-type]
+    return Decided(f"d.csv: line {line}", kind, decision, tuple(pictures), tuple(identities), caption)  # type: ignore[arg-type]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -164,7 +164,7 @@ def test_a_file_under_two_identities_is_told_apart() -> None:
         ([("wrong identity", "move", ["a"], ["1"])], "line 2: does not say to which identity"),
         (
             [("wrong identity", "move", ["a"], ["1", "2"]), ("copy across splits", "drop", ["a"], ["1", "2"])],
-            "lines 2 and 2 decide differently about a. Empty one of them",
+            "d.csv: line 2 and d.csv: line 2 decide differently about a. Empty one of them",
         ),
         ([("same individual", "merge", ["b"], ["1", "9"])], "line 2: no picture is of identity 9"),
         ([("same individual", "merge", ["b"], ["1"])], "line 2: does not say which two identities"),
@@ -194,7 +194,7 @@ def test_a_table_of_faults_is_read_again(tmp_path: Path) -> None:
     rows[1][4], rows[2][4] = " Merge ", "drop"
     write_rows(rows, path)
     first, second = read_decisions(path)
-    assert first == Decided(2, "wrong identity", "merge", ('a "b",c.png',), ("1", "2"), "")
+    assert first == Decided(f"{path}: line 2", "wrong identity", "merge", ('a "b",c.png',), ("1", "2"), "")
     assert (second.pictures, second.caption) == (('a "b",c.png', "/elsewhere.png"), 'said "so", twice\nhere')
     assert json.loads(rows[1][COLUMNS.index("beside")]) == ["/elsewhere.png"]
 

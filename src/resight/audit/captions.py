@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resight.audit.confidence import fit_temperature, preferred
 from resight.audit.faults import Fault
@@ -70,6 +70,19 @@ def _shared(sharing: dict[str, list[int]], records: Sequence[Record]) -> Iterato
         yield Fault("shared caption", SHARED, pictures, tuple(first)[:N_NAMED], why, caption, beside)
 
 
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """How captions fit, [C] each: to their own identity or picture, whichever fits better; to their own picture, and at
+    which rank it stands among all; to the other identities that fit best [C, K], −inf where there are fewer; and to
+    which picture of the best of these."""
+
+    own: Floats
+    picture: Floats
+    rank: Rows
+    others: Floats
+    nearest: Rows
+
+
 def _wrong(
     captions: Floats,
     owners: Rows,
@@ -80,61 +93,58 @@ def _wrong(
     texts: Sequence[str],
     records: Sequence[Record],
 ) -> list[Fault]:
+    fit = _fit(captions, owners, pictures, groups, n_known, skipped)
+    scores = preferred(fit.others[:, 0] - fit.own, fit_temperature(fit.own, fit.others))
+    found = []
+    for k in np.flatnonzero(scores >= SURE_CAPTION).tolist():
+        own, other = records[owners[k]], records[fit.nearest[k]]
+        names = tuple(record.identity or "unknown" for record in (own, other))
+        why = (
+            f"cosine {fit.picture[k]:.2f} with its own picture, which stands at rank {fit.rank[k]:,} of "
+            f"{len(records):,}; {fit.others[k, 0]:.2f} on average with those of {names[1]}"
+        )
+        rows = np.flatnonzero(groups == groups[owners[k]])
+        beside = tuple(records[row] for row in rows if row != owners[k])[:N_BESIDE]
+        shown = ((f"others of {names[0]}", beside), (f"fits better: identity {names[1]}", (other,)))
+        found.append(
+            Fault("wrong caption", float(scores[k]), (own, other), names, why, texts[k], shown[0 if beside else 1 :])
+        )
+    return found
+
+
+def _fit(
+    captions: Floats, owners: Rows, pictures: Floats, groups: Rows, n_known: int, skipped: Sequence[Rows | None]
+) -> _Fit:
+    """Goes through all captions and pictures once, in blocks of captions."""
     order = np.argsort(groups, kind="stable")
+    place = np.argsort(order)
     starts = np.searchsorted(groups[order], np.arange(groups.max() + 1))
-    sizes = np.diff(np.append(starts, len(order))).astype(np.float32)
+    ends = np.append(starts[1:], len(order))
     columns = pictures[order].T
     n, width = len(owners), min(N_OTHERS, len(starts) - 1)
-    own, picture_own, rank = (np.empty(n, np.float32) for _ in range(3))
-    best, named, nearest = np.empty((n, width), np.float32), np.empty(n, np.int64), np.empty(n, np.int64)
+    fit = _Fit(
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.int64),
+        np.empty((n, width), np.float32),
+        np.empty(n, np.int64),
+    )
     step = max(1, BLOCK // len(order))
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
-        line = np.arange(rows.stop - start)
+        line, ours = np.arange(rows.stop - start), groups[owners[rows]]
         cosines = captions[rows] @ columns
-        means = np.add.reduceat(cosines, starts, axis=1) / sizes
-        picture_own[rows] = cosines[line, place[owners[rows]]]
-        rank[rows] = 1 + (cosines > picture_own[rows, None]).sum(axis=1)
-        ours = groups[owners[rows]]
-        own[rows] = np.maximum(means[line, ours], picture_own[rows])
+        means = np.add.reduceat(cosines, starts, axis=1) / (ends - starts).astype(np.float32)
+        fit.picture[rows] = cosines[line, place[owners[rows]]]
+        fit.rank[rows] = 1 + (cosines > fit.picture[rows, None]).sum(axis=1)
+        fit.own[rows] = np.maximum(means[line, ours], fit.picture[rows])
         means[line, ours] = -np.inf
         means[:, n_known:] = -np.inf
-        for k in line:
-            if (others := skipped[start + int(k)]) is not None:
+        for k in line.tolist():
+            if (others := skipped[start + k]) is not None:
                 means[k, others] = -np.inf
         top = np.argsort(-means, axis=1, kind="stable")[:, :width]
-        best[rows], named[rows] = np.take_along_axis(means, top, axis=1), top[:, 0]
-        for k, group in zip(line, top[:, 0], strict=True):
-            inside = slice(starts[group], starts[group] + int(sizes[group]))
-            nearest[start + k] = order[starts[group] + int(cosines[k, inside].argmax())]
-    scores = preferred(best[:, 0] - own, fit_temperature(own, best))
-    return [
-        _fault(int(k), float(scores[k]), (own, picture_own, rank, best), int(nearest[k]), owners, texts, records)
-        for k in np.flatnonzero(scores >= SURE_CAPTION)
-    ]
-
-
-def _fault(
-    k: int,
-    score: float,
-    told: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
-    nearest: int,
-    owners: Rows,
-    texts: Sequence[str],
-    records: Sequence[Record],
-) -> Fault:
-    _, picture_own, rank, best = told
-    own, other = records[int(owners[k])], records[nearest]
-    names = tuple(record.identity or "unknown" for record in (own, other))
-    why = (
-        f"cosine {picture_own[k]:.2f} with its own picture, which stands at rank {int(rank[k]):,} of "
-        f"{len(records):,}; {best[k, 0]:.2f} on average with those of {names[1]}"
-    )
-    others = [record for record in records if record.identity == own.identity is not None and record is not own]
-    beside = (
-        *([(f"others of {names[0]}", tuple(others[:N_BESIDE]))] if others else []),
-        (f"fits better: identity {names[1]}", (other,)),
-    )
-    return Fault("wrong caption", score, (own, other), names, why, texts[k], beside)
+        fit.others[rows] = np.take_along_axis(means, top, axis=1)
+        for k, best in enumerate(top[:, 0].tolist()):
+            fit.nearest[start + k] = order[starts[best] + int(cosines[k, starts[best] : ends[best]].argmax())]
+    return fit

@@ -74,14 +74,14 @@ def correct(records: Sequence[Record], decisions: Sequence[Decided], root: Path)
     """Every record as decided, in their order. Pictures are named by their path below root, as in a table of faults.
 
     Pictures and captions first, then whole identities: what moves to an identity that is merged goes along. A picture
-    decided about by itself does not move with its half of an identity. Raises DataError, with the line, for what the
-    records lack and for decisions that contradict.
+    decided about by itself does not move with its half of an identity. Raises DataError, with the decision's place,
+    for what the records lack and for decisions that contradict.
     """
     work = _Work(list(records), _by_name(records, root))
     counts: Counter[str] = Counter()
     order = ("wrong identity", "copy across splits", "two individuals", "wrong caption", "shared caption")
     single = [one for one in decisions if one.decision in ("move", "drop")]
-    for one in sorted(single, key=lambda one: (order.index(one.kind), one.line)):
+    for one in sorted(single, key=lambda one: order.index(one.kind)):
         if "caption" in one.kind:
             counts[f"captions {one.decision}"] += work.change_captions(one)
         else:
@@ -108,7 +108,7 @@ def _by_name(records: Sequence[Record], root: Path) -> dict[str, list[int]]:
 
 
 class _Work:
-    """records: as they are by now. decided: rows that a decision changed, with its line and what it made of them."""
+    """records: as they are by now. decided: rows that a decision changed, and what it made of them."""
 
     def __init__(self, records: list[Record], by_name: dict[str, list[int]]) -> None:
         self.records: list[Corrected] = list(records)
@@ -118,20 +118,20 @@ class _Work:
 
     def rows(self, name: str, one: Decided) -> list[int]:
         if name not in self.by_name:
-            raise DataError(f"line {one.line}: {name} is not among the pictures of --data. Give the data audited.")
+            raise DataError(f"{one.place}: {name} is not among the pictures of --data. Give the data audited.")
         return self.by_name[name]
 
     def change_pictures(self, one: Decided) -> int:
         """Moves or leaves out the rows of the decision's pictures that have the identity it is about."""
         target = one.identities[1] if one.decision == "move" and len(one.identities) > 1 else None
         if one.decision == "move" and target is None:
-            raise DataError(f"line {one.line}: does not say to which identity. Restore its identities.")
+            raise DataError(f"{one.place}: does not say to which identity. Restore its identities.")
         n = 0
         for name in one.pictures:
             rows = [row for row in self.rows(name, one) if self._named(row) == one.identities[0]]
             if not rows:
                 raise DataError(
-                    f"line {one.line}: {name} is not of identity {one.identities[0]} in --data. Give the data audited."
+                    f"{one.place}: {name} is not of identity {one.identities[0]} in --data. Give the data audited."
                 )
             for row in rows:
                 earlier = self.decided.get(row)
@@ -139,7 +139,7 @@ class _Work:
                     if one.kind == "two individuals":
                         continue  # decided by itself already
                     raise DataError(
-                        f"lines {earlier[0].line} and {one.line} decide differently about {name}. Empty one of them."
+                        f"{earlier[0].place} and {one.place} decide differently about {name}. Empty one of them."
                     )
                 self.decided[row] = one, target
                 if not earlier:
@@ -154,7 +154,7 @@ class _Work:
         """Takes the caption from its pictures, and gives it to the other one where it is moved."""
         to = one.pictures[1:] if one.kind == "wrong caption" else ()
         if one.decision == "move" and not to:
-            raise DataError(f"line {one.line}: does not say to which picture. Restore its pictures.")
+            raise DataError(f"{one.place}: does not say to which picture. Restore its pictures.")
         n = 0
         for name in one.pictures[:1] if one.kind == "wrong caption" else one.pictures:
             for row in self.rows(name, one):
@@ -164,7 +164,7 @@ class _Work:
                     self.records[row] = replace(record, captions=left)
                     n += 1
         if not n and not any(self.records[row] is None for name in one.pictures for row in self.rows(name, one)):
-            raise DataError(f"line {one.line}: no caption of {one.pictures[0]} is its caption. Give the data audited.")
+            raise DataError(f"{one.place}: no caption of {one.pictures[0]} is its caption. Give the data audited.")
         if one.decision == "move":
             row = self.rows(to[0], one)[0]
             other = self.records[row]
@@ -185,9 +185,9 @@ class _Work:
         for one in merges:
             for identity in one.identities[:2]:
                 if identity not in known:
-                    raise DataError(f"line {one.line}: no picture is of identity {identity}. Give the data audited.")
+                    raise DataError(f"{one.place}: no picture is of identity {identity}. Give the data audited.")
             if len(one.identities) < 2:
-                raise DataError(f"line {one.line}: does not say which two identities. Restore its identities.")
+                raise DataError(f"{one.place}: does not say which two identities. Restore its identities.")
             first, second = map(name_of, one.identities[:2])
             if first != second:
                 into[second] = first

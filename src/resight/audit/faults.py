@@ -67,9 +67,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A row of a table of decisions. line: of the file, for messages. pictures: by their names in that table."""
+    """A row of a table of decisions. place: file and line, for messages. pictures: by their names in that table."""
 
-    line: int
+    place: str
     kind: Kind
     decision: Decision
     pictures: tuple[str, ...]
@@ -124,36 +124,36 @@ def read_decisions(path: Path) -> list[Decided]:
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a table of decisions ({error}). {remedy}") from error
-    decided = [_decided(path, line, row) for line, row in rows if (row["decision"] or "").strip()]
+    decided = [_decided(f"{path}: line {line}", row) for line, row in rows if (row["decision"] or "").strip()]
     if not decided:
         raise DataError(f"{path}: decides nothing. Fill in its column decision: keep, move, merge or drop.")
     return decided
 
 
-def _decided(path: Path, line: int, row: Mapping[str, str | None]) -> Decided:
+def _decided(place: str, row: Mapping[str, str | None]) -> Decided:
     kind, decision = ((row[name] or "").strip().lower() for name in ("kind", "decision"))
     known = next((one for one in get_args(Kind) if one == kind), None)
     if known is None:
-        raise DataError(f"{path}: line {line}: kind {kind!r} is none of {', '.join(get_args(Kind))}. Restore it.")
+        raise DataError(f"{place}: kind {kind!r} is none of {', '.join(get_args(Kind))}. Restore it.")
     offered: tuple[Decision, ...] = ("keep", *OFFERED[known])
     chosen = next((one for one in offered if one == decision), None)
     if chosen is None:
-        raise DataError(f"{path}: line {line}: a {kind} may be decided as {', '.join(offered)}, not {decision!r}.")
+        raise DataError(f"{place}: a {kind} may be decided as {', '.join(offered)}, not {decision!r}.")
     return Decided(
-        line,
+        place,
         known,
         chosen,
-        _names(path, line, "pictures", row),
-        _names(path, line, "identities", row),
+        _names(place, "pictures", row),
+        _names(place, "identities", row),
         row["caption"] or "",
     )
 
 
-def _names(path: Path, line: int, column: str, row: Mapping[str, str | None]) -> tuple[str, ...]:
+def _names(place: str, column: str, row: Mapping[str, str | None]) -> tuple[str, ...]:
     try:
         names = json.loads(row[column] or "")
     except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise DataError(f'{path}: line {line}: {column} is not a list such as ["a", "b"]. Restore it.')
+        raise DataError(f'{place}: {column} is not a list such as ["a", "b"]. Restore it.')
     return tuple(names)

@@ -169,14 +169,7 @@ def correct(arguments: CorrectCommand) -> int:
             raise ConfigError(f"--out {out}: is {name}. Give another name, so that it is kept.")
     data = arguments.data
     decisions = read_decisions(arguments.decisions)
-    try:
-        changes = write_corrected(
-            decisions, data.data, out, benchmark=data.benchmark, columns=parse_columns(data.column)
-        )
-    except DataError as error:
-        if str(error).startswith("line"):
-            raise DataError(f"{arguments.decisions}: {error}") from error
-        raise
+    changes = write_corrected(decisions, data.data, out, benchmark=data.benchmark, columns=parse_columns(data.column))
     if arguments.json:
         print_json(asdict(changes))
     else:
