@@ -9,27 +9,33 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-import json
-import logging
-import os
 import re
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pymilvus import MilvusClient
 
 from resight.errors import GalleryError
+from resight.gallery.milvus_collections import (
+    N_BYTES,
+    N_CELLS,
+    index_of,
+    make,
+    make_cells,
+    make_ready,
+    mend,
+    note_of,
+    read_note,
+    wait_for_index,
+    write_anew,
+)
 from resight.gallery.milvus_columns import (
     KNOWN,
-    MAX_FIELDS,
-    MAX_TEXT,
     as_columns,
     as_entry,
     as_query,
@@ -41,6 +47,17 @@ from resight.gallery.milvus_columns import (
     parts_of,
     text,
     vector_of,
+)
+from resight.gallery.milvus_link import (
+    ANSWER,
+    CONNECT,
+    MAINTAIN,
+    Place,
+    asking,
+    connect,
+    disconnect,
+    read_place,
+    reconnect,
 )
 from resight.gallery.rows import (
     EVERYWHERE,
@@ -56,82 +73,50 @@ from resight.gallery.rows import (
     check_rows,
 )
 
-try:
-    import grpc  # type: ignore[import-untyped]
-    from pymilvus import DataType, MilvusClient, MilvusException
-except ImportError as error:
-    raise GalleryError(f"Milvus needs another library ({error}). Install it: pip install 'resight[milvus]'") from error
+INDEX_FROM = 1_000_000
+"""Rows from which `compact` makes an index on a server. Below, every row is compared, which is exact."""
 
-FORMAT = 1
-NOTE = "resight"
-"""The collection's property that holds the format, and `About`."""
-
-GRAPH_FROM = 200_000
-"""Rows from which `compact` makes an index. Below, a server compares with every row: exact, and fast enough."""
-
-GRAPH = {"index_type": "HNSW", "metric_type": "IP", "params": {"M": 16, "efConstruction": 200}}
-FLAT: dict[str, Any] = {"index_type": "FLAT", "metric_type": "IP", "params": {}}
-EF = 400
-"""Least number of candidates that a search of the graph keeps."""
+N_PROBES = 128
+"""Cells of the index that are looked at without a condition, of `N_CELLS`; with one, all are."""
 
 MAX_TOP = 16_384
 """Rows that Milvus gives in one answer."""
 
-CONNECT, ANSWER, MAINTAIN = 5, 60, 600
-"""Seconds to wait: for a server at all, for an answer, and for flushing or loading."""
-
-N_BYTES = 32 << 20
-"""Of rows in one request; servers refuse more than 64 MiB."""
-
-_lite = Counter[str]()
-"""Galleries that are open on each Lite file: pymilvus serves a file once a process, and the last one ends that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """said: what the user wrote. address: a URI, or the path of a Lite file. name: of the collection."""
-
-    said: str
-    address: str
-    name: str
-
-    @property
-    def lite(self) -> Path | None:
-        return None if "://" in self.address else Path(self.address)
-
 
 def create(place: str, about: About) -> MilvusGallery:
     """A new gallery. Raises GalleryError where one is, where no server answers, or when Milvus refuses."""
-    where = _read(place)
-    if where.lite is not None:
-        _make_parent(where.lite)
-    client = _connect(where)
+    found = read_place(place)
+    client = connect(found, new=True)
     try:
-        ask = _asking(where)
-        if ask(client.has_collection, where.name, timeout=CONNECT):
+        ask = asking(found)
+        if ask(client.has_collection, found.name, timeout=CONNECT):
             raise GalleryError(f"{place}: is there already. Name another gallery, or add to this one.")
         version = str(ask(client.get_server_version, timeout=CONNECT))
-        _make(client, where, about, joined=bool(about.aligned) and re.match(r"v?2\.[0-3]\b", version) is not None)
-        return MilvusGallery(where, client)
+        make(client, found, about, joined=about.aligned is not None and _is_old(version))
+        return MilvusGallery(found, client)
     except BaseException:
-        _disconnect(where, client)
+        disconnect(found, client)
         raise
 
 
 def open_gallery(place: str) -> MilvusGallery:
     """The gallery that `create` made. Raises GalleryError when there is none, or no server answers."""
-    where = _read(place)
-    if where.lite is not None and not where.lite.exists():
-        raise GalleryError(f"{place}: is no gallery. Make one with `resight gallery create {place}`.")
-    client = _connect(where)
+    found = read_place(place)
+    client = connect(found, new=False)
     try:
-        _mend(client, where)
-        if not _asking(where)(client.has_collection, where.name, timeout=CONNECT):
+        if found.lite is not None:
+            mend(client, found)
+        if not asking(found)(client.has_collection, found.name, timeout=CONNECT):
             raise GalleryError(f"{place}: is no gallery. Make one with `resight gallery create {place}`.")
-        return MilvusGallery(where, client)
+        return MilvusGallery(found, client)
     except BaseException:
-        _disconnect(where, client)
+        disconnect(found, client)
         raise
+
+
+def _is_old(version: str) -> bool:
+    """Before 2.4 a collection has one column of vectors."""
+    return re.match(r"v?2\.[0-3]\b", version) is not None
 
 
 class MilvusGallery:
@@ -140,17 +125,31 @@ class MilvusGallery:
     def __init__(self, place: Place, client: MilvusClient) -> None:
         self.place = place
         self._client = client
-        self._ask = _asking(place)
         self._writing = threading.Lock()
-        described = self._ask(client.describe_collection, place.name, timeout=CONNECT)
-        self._fixed = _about(place, described)
+        described = self._ask("describe_collection", place.name, timeout=CONNECT)
+        self._fixed = read_note(place, described)
         widths = {field["name"]: field["params"].get("dim") for field in described["fields"]}
         self._joined = self._fixed.aligned is not None and "aligned" not in widths
-        _make_ready(client, place, self._fixed, joined=self._joined)
+        make_ready(client, place, self._fixed, joined=self._joined)
+
+    def _ask(self, what: str, *arguments: Any, **options: Any) -> Any:
+        """Calls a method of pymilvus. A Lite file is opened anew when one fails: it may not see all its rows then."""
+        try:
+            return asking(self.place)(getattr(self._client, what), *arguments, **options)
+        except GalleryError:
+            self._reopen()
+            raise
+
+    def _reopen(self) -> None:
+        if self.place.lite is not None:
+            with suppress(GalleryError):
+                self._client = reconnect(self.place, self._client)
+                mend(self._client, self.place)
+                asking(self.place)(self._client.load_collection, self.place.name, timeout=MAINTAIN)
 
     @property
     def about(self) -> About:
-        return _about(self.place, self._ask(self._client.describe_collection, self.place.name, timeout=CONNECT))
+        return read_note(self.place, self._ask("describe_collection", self.place.name, timeout=CONNECT))
 
     def add(self, rows: Sequence[Row]) -> None:
         """Stores the rows: all of at most 32 MB or none, and more than that in requests of which each is.
@@ -163,7 +162,7 @@ class MilvusGallery:
             before = self.get([row.entry.id for row in rows]) if len(parts) > 1 else []
             try:
                 for part in parts:
-                    self._ask(self._client.upsert, self.place.name, part, timeout=ANSWER)
+                    self._ask("upsert", self.place.name, part, timeout=ANSWER)
             except GalleryError:
                 if len(parts) > 1:
                     self._take_back(rows, before)
@@ -224,9 +223,14 @@ class MilvusGallery:
         where: Where = EVERYWHERE,
         exact: bool = False,
     ) -> list[Match]:
-        """As `Gallery.search`. Beyond 16,383 rows, or exactly past an index, every vector is read and compared here."""
+        """As `Gallery.search`. Beyond 16,383 rows, or exactly past an index, every vector is read and compared here.
+
+        Rows that are not in the index yet, since it was made, are compared by the server's interim index. That loses
+        neighbours under a condition (2.3.5: 35 % where 8 % of the rows are allowed), unless the server is told
+        `queryNode.segcore.interimIndex.enableIndex: false`.
+        """
         check_query(vector, by, top, self._fixed)
-        if exact and self._index()["index_type"] != "FLAT":
+        if exact and self._has_index():
             return self._compare_here(vector, by, top, where)
         n = top + 1
         while n <= MAX_TOP:
@@ -242,9 +246,9 @@ class MilvusGallery:
             n_rows += 1
             identities.add(values["identity"])
             cameras.add(values["camera"])
-        index, lite = self._index(), self.place.lite
+        index, lite = index_of(self._client, self.place), self.place.lite
         return Info(
-            backend="Milvus Lite" if lite else f"Milvus {self._ask(self._client.get_server_version, timeout=CONNECT)}",
+            backend="Milvus Lite" if lite else f"Milvus {self._ask('get_server_version', timeout=CONNECT)}",
             place=self.place.said,
             n_rows=n_rows,
             n_identities=len(identities - {""}),
@@ -254,32 +258,34 @@ class MilvusGallery:
         )
 
     def compact(self) -> None:
-        """Merges small pieces and drops what was removed; from `GRAPH_FROM` rows on, makes the index if there is none.
+        """Merges small pieces and drops what was removed: a server in the background, a Lite file by writing it anew.
 
-        A server merges and drops in the background. The gallery does not answer while its index is made. A Lite file
-        is written anew.
+        From `INDEX_FROM` rows on a server's collection gets an index, and does not answer until it has it.
         """
         with self._writing:
-            self._ask(self._client.flush, self.place.name, timeout=MAINTAIN)
+            self._ask("flush", self.place.name, timeout=MAINTAIN)
             if self.place.lite is not None:
-                _write_anew(self._client, self.place, self._fixed, self._scan("", ["*"], page=500))
+                self._write_anew()
             else:
-                self._ask(self._client.compact, self.place.name, timeout=ANSWER)
-            if self._index()["index_type"] == "FLAT" and self.count() >= GRAPH_FROM:
-                _make_ready(self._client, self.place, self._fixed, joined=self._joined, index=GRAPH)
+                self._ask("compact", self.place.name, timeout=ANSWER)
+                if self.count() < INDEX_FROM:
+                    return
+                if not self._has_index():
+                    make_cells(self._client, self.place, self._fixed, joined=self._joined)
+                wait_for_index(self._client, self.place)
 
     def keep_calibration(self, calibration: Mapping[str, Any] | None) -> None:
-        note = _note(dataclasses.replace(self._fixed, calibration=calibration))
-        self._ask(self._client.alter_collection_properties, self.place.name, {NOTE: note}, timeout=ANSWER)
+        note = note_of(dataclasses.replace(self._fixed, calibration=calibration))
+        self._ask("alter_collection_properties", self.place.name, note, timeout=ANSWER)
 
     def close(self) -> None:
         if self._client is not None:
-            _disconnect(self.place, self._client)
+            disconnect(self.place, self._client)
         self._client = None
 
     def _query(self, condition: str, columns: list[str], **options: Any) -> list[dict[str, Any]]:
         found = self._ask(
-            self._client.query,
+            "query",
             self.place.name,
             filter=condition,
             output_fields=columns,
@@ -309,14 +315,14 @@ class MilvusGallery:
     def _nearest(self, vector: NDArray[np.float32], by: Space, n: int, where: Where) -> list[Match]:
         column, query = as_query(vector, by, self._fixed, joined=self._joined)
         found = self._ask(
-            self._client.search,
+            "search",
             self.place.name,
             [query],
             anns_field=column,
             limit=n,
             filter=condition(where),
             output_fields=KNOWN,
-            search_params={"metric_type": "IP", "params": {"ef": max(EF, 2 * n)}},
+            search_params={"metric_type": "IP", "params": {"nprobe": N_PROBES if where == EVERYWHERE else N_CELLS}},
             consistency_level="Strong",
             timeout=ANSWER,
         )
@@ -331,201 +337,23 @@ class MilvusGallery:
         )
         return heapq.nsmallest(top, matches, key=lambda match: (-match.similarity, match.entry.id))
 
-    def _index(self) -> dict[str, Any]:
-        index = self._ask(self._client.describe_index, self.place.name, "embedding", timeout=CONNECT)
-        return dict(index or {"index_type": "FLAT"})
+    def _has_index(self) -> bool:
+        return bool(index_of(self._client, self.place)["index_type"] != "FLAT")
+
+    def _write_anew(self) -> None:
+        try:
+            write_anew(self._client, self.place, self.about, self._scan("", ["*"], page=500))
+        except GalleryError:
+            self._reopen()  # drops what was begun
+            raise
 
     def _delete(self, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), 2_000):
             condition = one_of("id", ids[start : start + 2_000])
-            self._ask(self._client.delete, self.place.name, filter=condition, timeout=ANSWER)
+            self._ask("delete", self.place.name, filter=condition, timeout=ANSWER)
 
     def _take_back(self, rows: Sequence[Row], before: Sequence[Row]) -> None:
         with suppress(GalleryError):
             self._delete([row.entry.id for row in rows])
             for part in parts_of([as_columns(row, joined=self._joined) for row in before], N_BYTES):
-                self._ask(self._client.upsert, self.place.name, part, timeout=ANSWER)
-
-
-def _read(place: str) -> Place:
-    """milvus://HOST:PORT/NAME, milvus:https://HOST:PORT/NAME or milvus:FILE.db/NAME."""
-    address, _, name = place.removeprefix("milvus:").rpartition("/")
-    served = re.fullmatch(r"(https:)?//[^/\s@]+", address) is not None
-    if not served and not (address.endswith(".db") and "://" not in address):
-        raise GalleryError(f"{place}: expected milvus://HOST:PORT/NAME, or milvus:FILE.db/NAME for Milvus Lite.")
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", name) is None:
-        raise GalleryError(f"{place}: Milvus' names are of letters, digits and _, and start with no digit.")
-    return Place(place, f"http:{address}" if address.startswith("//") else address, name)
-
-
-def _make_parent(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GalleryError(f"{path.parent}: cannot be made ({error.strerror}). Name another place.") from error
-
-
-def _connect(place: Place) -> MilvusClient:
-    for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # they print tracebacks of what is raised anyway
-    try:
-        client = MilvusClient(place.address, token=os.environ.get("MILVUS_TOKEN", ""), timeout=CONNECT, dedicated=True)
-    except (MilvusException, grpc.RpcError, ValueError) as error:
-        raise _explained(place, error) from error
-    if place.lite is not None:
-        _lite[str(place.lite.resolve())] += 1
-    return client
-
-
-def _disconnect(place: Place, client: MilvusClient) -> None:
-    client.close()
-    if place.lite is None:
-        return
-    file = str(place.lite.resolve())
-    _lite[file] -= 1
-    if not _lite[file]:
-        from milvus_lite.server_manager import server_manager_instance
-
-        server_manager_instance.release_server(place.address)
-
-
-def _asking(place: Place) -> Callable[..., Any]:
-    """Calls pymilvus, and gives what goes wrong as a GalleryError."""
-
-    def ask(what: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        try:
-            return what(*arguments, **options)
-        except (MilvusException, grpc.RpcError, grpc.FutureTimeoutError, ValueError) as error:
-            raise _explained(place, error) from error
-
-    return ask
-
-
-def _explained(place: Place, error: Exception) -> GalleryError:
-    said = getattr(error, "message", None) or (error.details() if isinstance(error, grpc.RpcError) else None)
-    said = " ".join(str(said or error).split())[:300]
-    kinds = {
-        r"Open local milvus failed": _why_not_open(place),
-        r"auth check failure|[Uu]nauthenticated|UNAUTHENTICATED|password|token": "the server refuses the token. "
-        "Set the environment variable MILVUS_TOKEN to user:password, or to a key.",
-        r"PermissionDenied|permission deny|privilege": "the token does not allow this. Ask who runs the server.",
-        r"[Nn]o space left|disk quota|deny to write|memory quota": f"has no room for more ({said}). Free some.",
-        r"[Ff]ail connecting|UNAVAILABLE|[Tt]imeout|DEADLINE|failed to connect": "no Milvus server answers there. "
-        "Start it, or check host and port.",
-        r"not loaded|not fully loaded": "is being loaded by the server. Try again in a minute.",
-        r"not found|not exist|can't find": "is gone from the server. Make it with `resight gallery create`.",
-    }
-    for pattern, meaning in kinds.items():
-        if re.search(pattern, said):
-            return GalleryError(f"{place.said}: {meaning}")
-    return GalleryError(f"{place.said}: Milvus refuses ({said}). See its log.")
-
-
-def _why_not_open(place: Place) -> str:
-    """pymilvus does not say why it cannot serve a Lite file."""
-    try:
-        from milvus_lite import MilvusLite
-
-        MilvusLite(place.address).close()
-    except ImportError as error:
-        return f"Milvus Lite cannot be loaded ({error}). Install it: pip install 'resight[milvus]'"
-    except Exception as error:
-        if "lock" in type(error).__name__.lower():
-            return "is open in another process; a Lite file is open in one at a time. End that, or use a server."
-        return f"cannot be opened ({' '.join(str(error).split())[:200]}). Name another place, or mend that."
-    return "could not be opened. Try again."
-
-
-def _note(about: About) -> str:
-    return json.dumps({"format": FORMAT, **dataclasses.asdict(about)})
-
-
-def _about(place: Place, described: Mapping[str, Any]) -> About:
-    try:
-        note = json.loads(described["properties"][NOTE])
-        if note.pop("format") != FORMAT:
-            raise GalleryError(f"{place.said}: is a gallery of another format. Upgrade resight.")
-        return About(**note)
-    except (KeyError, TypeError, ValueError) as error:
-        raise GalleryError(f"{place.said}: is a collection of Milvus, but no gallery. Name another.") from error
-
-
-def _make(client: MilvusClient, place: Place, about: About, *, joined: bool) -> None:
-    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=512)
-    for name in ("content", "path", "identity", "camera", "more", "thumbnail"):
-        # large and read only when found: on disk, where the server can (from 2.4 on)
-        mapped = {"mmap_enabled": True} if name in ("more", "thumbnail") else {}
-        schema.add_field(name, DataType.VARCHAR, max_length=MAX_TEXT, **mapped)
-    schema.add_field("time", DataType.DOUBLE)
-    schema.add_field("tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_length=32, max_capacity=MAX_FIELDS)
-    for name, width in n_numbers(about, joined=joined).items():
-        schema.add_field(name, DataType.FLOAT_VECTOR, dim=width)
-    _asking(place)(
-        client.create_collection,
-        place.name,
-        schema=schema,
-        consistency_level="Strong",
-        properties={NOTE: _note(about)},
-        timeout=ANSWER,
-    )
-
-
-def _make_ready(
-    client: MilvusClient, place: Place, about: About, *, joined: bool, index: Mapping[str, Any] | None = None
-) -> None:
-    """Loads the collection, and before that makes its index: `index`, or a flat one where there is none."""
-    ask = _asking(place)
-    columns = n_numbers(about, joined=joined)
-    known = ask(client.list_indexes, place.name, timeout=CONNECT)
-    if index is not None:
-        ask(client.release_collection, place.name, timeout=ANSWER)
-        for name in known:
-            ask(client.drop_index, place.name, name, timeout=ANSWER)
-    for column in columns:
-        if index is not None or column not in known:
-            parameters = client.prepare_index_params()
-            parameters.add_index(column, index_name=column, **(index or FLAT))
-            ask(client.create_index, place.name, parameters, sync=index is not None)
-    ask(client.load_collection, place.name, timeout=MAINTAIN)
-
-
-def _write_anew(client: MilvusClient, place: Place, about: About, rows: Iterator[dict[str, Any]]) -> None:
-    """Copies the rows of a Lite file to a new collection, and puts that in the place of the old one.
-
-    Lite keeps removed rows in its files until it happens to merge them. `_mend` ends what was interrupted.
-    """
-    ask = _asking(place)
-    new = dataclasses.replace(place, name=_new(place))
-    if ask(client.has_collection, new.name, timeout=CONNECT):
-        ask(client.drop_collection, new.name, timeout=ANSWER)
-    _make(client, new, _about(place, ask(client.describe_collection, place.name, timeout=CONNECT)), joined=False)
-    while page := list(islice(rows, 2_000)):
-        for part in parts_of(page, N_BYTES):
-            ask(client.upsert, new.name, part, timeout=ANSWER)
-    ask(client.flush, new.name, timeout=MAINTAIN)
-    ask(client.rename_collection, place.name, _old(place), timeout=ANSWER)
-    _mend(client, place)
-    _make_ready(client, place, about, joined=False)
-
-
-def _mend(client: MilvusClient, place: Place) -> None:
-    """Ends a compaction of a Lite file that was interrupted."""
-    if place.lite is None:
-        return
-    ask = _asking(place)
-    names = ask(client.list_collections, timeout=CONNECT)
-    if place.name not in names and _old(place) in names and _new(place) in names:
-        ask(client.rename_collection, _new(place), place.name, timeout=ANSWER)
-        names = [place.name, _old(place)]
-    if place.name in names:
-        for name in {_old(place), _new(place)} & set(names):
-            ask(client.drop_collection, name, timeout=ANSWER)
-
-
-def _new(place: Place) -> str:
-    return f"{place.name}__new"
-
-
-def _old(place: Place) -> str:
-    return f"{place.name}__old"
+                self._ask("upsert", self.place.name, part, timeout=ANSWER)
