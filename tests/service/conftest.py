@@ -93,3 +93,11 @@ def serving(gallery: Gallery, encoder: Encoder) -> Iterator[Callable[..., TestCl
 @pytest.fixture
 def client(serving: Callable[..., TestClient]) -> TestClient:
     return serving()
+
+
+@pytest.fixture(scope="session")
+def shared(people: Path, encoder: Encoder) -> Iterator[TestClient]:
+    """A client for what changes nothing, so that hundreds of requests need one service."""
+    app = create_app(store.open_gallery(str(people / "gallery")), encoder, ServeConfig())
+    with TestClient(app, base_url="http://localhost:8008") as client:
+        yield client

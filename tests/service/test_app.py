@@ -335,9 +335,9 @@ def broken(picture: bytes) -> dict[str, bytes]:
     ],
 )
 def test_what_is_no_picture_is_refused(
-    kind: str, status: int, message: str, route: str, client: TestClient, picture: bytes
+    kind: str, status: int, message: str, route: str, shared: TestClient, picture: bytes
 ) -> None:
-    answer = client.post(route, files={"picture": ("C:\\secret\\who.png", broken(picture)[kind])})
+    answer = shared.post(route, files={"picture": ("C:\\secret\\who.png", broken(picture)[kind])})
     assert answer.status_code == status
     assert answer.json()["detail"].startswith(message)
 
@@ -372,8 +372,8 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
 
 
 @pytest.mark.parametrize(("fields", "status", "message"), WRONG)
-def test_a_wrong_search_is_one_line(fields: dict[str, Any], status: int, message: str, client: TestClient) -> None:
-    answer = client.post("/search", data=fields)
+def test_a_wrong_search_is_one_line(fields: dict[str, Any], status: int, message: str, shared: TestClient) -> None:
+    answer = shared.post("/search", data=fields)
     assert answer.status_code == status
     assert answer.json()["detail"].startswith(message)
     assert "\n" not in answer.json()["detail"]
@@ -387,17 +387,17 @@ def test_a_wrong_search_is_one_line(fields: dict[str, Any], status: int, message
     ],
 )
 def test_a_wrong_search_with_a_picture_is_one_line(
-    fields: dict[str, Any], status: int, message: str, client: TestClient, picture: bytes
+    fields: dict[str, Any], status: int, message: str, shared: TestClient, picture: bytes
 ) -> None:
-    answer = client.post("/search", files={"picture": ("who.jpg", picture)}, data=fields)
+    answer = shared.post("/search", files={"picture": ("who.jpg", picture)}, data=fields)
     assert answer.status_code == status
     assert answer.json()["detail"].startswith(message)
 
 
-def test_too_many_pictures_are_refused(client: TestClient, picture: bytes) -> None:
-    answer = client.post("/search", files=[("picture", picture)] * 9)
+def test_too_many_pictures_are_refused(shared: TestClient, picture: bytes) -> None:
+    answer = shared.post("/search", files=[("picture", picture)] * 9)
     assert (answer.status_code, answer.json()["detail"]) == (400, "picture: is said 9 times; at most 8.")
-    answer = client.post("/search", files=[("picture", picture)] * 2, data={"box": "0,0,9,9"})
+    answer = shared.post("/search", files=[("picture", picture)] * 2, data={"box": "0,0,9,9"})
     assert answer.json()["detail"] == "A box belongs to one picture. Send one picture, or no box."
 
 
@@ -413,8 +413,8 @@ def test_too_many_pictures_are_refused(client: TestClient, picture: bytes) -> No
         ({"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, 400, "Missing boundary in multipart"),
     ],
 )
-def test_a_wrong_addition_is_one_line(sent: dict[str, Any], status: int, message: str, client: TestClient) -> None:
-    answer = client.post("/add", **sent)
+def test_a_wrong_addition_is_one_line(sent: dict[str, Any], status: int, message: str, shared: TestClient) -> None:
+    answer = shared.post("/add", **sent)
     assert answer.status_code == status
     assert answer.json()["detail"].startswith(message)
 
@@ -432,8 +432,8 @@ def test_a_wrong_addition_is_one_line(sent: dict[str, Any], status: int, message
         (b"[" * 100_000, 400, "There was an error parsing the body"),
     ],
 )
-def test_a_wrong_removal_is_one_line(content: bytes, status: int, message: str, client: TestClient) -> None:
-    answer = client.post("/remove", content=content, headers={"content-type": "application/json"})
+def test_a_wrong_removal_is_one_line(content: bytes, status: int, message: str, shared: TestClient) -> None:
+    answer = shared.post("/remove", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == status
     assert answer.json()["detail"].startswith(message)
 
@@ -441,18 +441,18 @@ def test_a_wrong_removal_is_one_line(content: bytes, status: int, message: str, 
 @pytest.mark.parametrize(
     "path", ["/image/..%2f..%2fetc%2fpasswd", "/image/%2Fetc%2Fpasswd", "/image/zz", "/image/x%27%20OR%201=1--"]
 )
-def test_no_file_can_be_asked_for(path: str, client: TestClient) -> None:
-    answer = client.get(path)
+def test_no_file_can_be_asked_for(path: str, shared: TestClient) -> None:
+    answer = shared.get(path)
     assert answer.status_code == 404
     assert "is not in the gallery" in answer.json()["detail"]
-    assert client.get("/image/a%00b").status_code == 400
-    assert client.get("/../pyproject.toml").status_code == 404
+    assert shared.get("/image/a%00b").status_code == 400
+    assert shared.get("/../pyproject.toml").status_code == 404
 
 
-def test_what_there_is_not_is_said(client: TestClient) -> None:
-    answer = client.get("/nowhere")
+def test_what_there_is_not_is_said(shared: TestClient) -> None:
+    answer = shared.get("/nowhere")
     assert (answer.status_code, answer.json()) == (404, {"detail": "There is no GET '/nowhere' here. See /docs."})
-    answer = client.get("/search")
+    answer = shared.get("/search")
     assert (answer.status_code, answer.json()) == (405, {"detail": "There is no GET '/search' here. See /docs."})
 
 

@@ -37,15 +37,15 @@ def test_the_page_and_health_need_no_token(serving: Callable[..., TestClient]) -
 
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost:8008", "127.0.0.1:8008", "127.1.2.3", "[::1]:8008"])
-def test_this_machine_is_answered(host: str, client: TestClient) -> None:
-    assert client.get("/info", headers={"host": host}).status_code == 200
+def test_this_machine_is_answered(host: str, shared: TestClient) -> None:
+    assert shared.get("/info", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example:8008", "192.168.0.2", "", "[::1", "::1", "a@b"]
 )
-def test_names_that_others_may_point_here_are_refused(host: str, client: TestClient) -> None:
-    answer = client.get("/info", headers={"host": host})
+def test_names_that_others_may_point_here_are_refused(host: str, shared: TestClient) -> None:
+    answer = shared.get("/info", headers={"host": host})
     assert answer.status_code == 403
     assert answer.json()["detail"] == "Without a token this service answers to localhost and 127.0.0.1 only."
 
