@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,9 @@ def test_two_individuals_under_one_identity(draw: Draw) -> None:
     found = [f for f in audit(planted.pictures, planted.records, planted.sides).faults if f.kind == "two individuals"]
     (fault,) = found
     assert fault.identities == ("4", "4-3")
+    cosine, apart, middle = map(float, re.findall(r"-?\d\.\d\d", fault.why))
+    assert -1 <= apart < middle <= 1
+    assert cosine < (apart + middle) / 2
     shown = {int(planted.truth[planted.records.index(record)]) for record in fault.pictures}
     assert shown in ({4}, {9})
     assert len(fault.pictures) == 6

@@ -55,6 +55,7 @@ def test_the_page_says_what_was_found(faults: list[Fault], tmp_path: Path) -> No
         "Merge 2 into &lt;1&gt;",
         "Move 2 pictures to &lt;1&gt;-2",
         "Leave this picture out",
+        "Leave it out at all 2 pictures",
         "Move the caption to the other picture",
         "“&lt;/script&gt;&lt;b&gt;x”",
         "this picture: &lt;1&gt;",

@@ -3,8 +3,8 @@
 Everything is judged by likeness to labelled neighbours, never by a picture's likeness to itself. Margins become
 probabilities with a temperature that fits the labels as they stand, out of sample: the self-confidence of confident
 learning (Northcutt et al. 2021, arXiv 1911.00068 §3), with a softmax over identities in place of a classifier, which
-two pictures an identity could not train. An encoder that was trained on these labels has learned their faults with
-them: use one that was not (docs/data.md).
+two pictures an identity could not train. An encoder that was trained on these labels may have
+learned their faults with them (docs/data.md).
 """
 
 from __future__ import annotations

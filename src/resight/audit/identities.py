@@ -17,7 +17,7 @@ N_OTHERS = 10  # identities most like a picture, on which the temperature is fit
 N_PARTNERS = 5  # two identities may be one individual where each is among so many most like the other
 PRIOR = 0.3  # pictures' weight of the data set's mean in an identity's own likeness
 N_BESIDE = 4  # pictures of an identity shown beside a fault
-SURE_WRONG, SURE_SAME, SURE_TWO = 0.95, 0.65, 0.6
+SURE_WRONG, SURE_SAME, SURE_TWO = 0.95, 0.65, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _own(space: Space) -> _Own:
             rows = space.rows(identity)
             vectors = placed[rows]
             cosines = vectors @ vectors.T
-            soft = soften(cosines)
+            soft = soften(cosines.copy())
             np.fill_diagonal(soft, 0)
             same = space.same_camera(rows)
             np.fill_diagonal(same, False)

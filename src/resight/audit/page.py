@@ -197,8 +197,10 @@ def _asked(decision: Decision | str, fault: Fault) -> str:
             return "Leave this picture out"
         case "wrong caption", "move":
             return "Move the caption to the other picture"
-        case (("wrong caption" | "shared caption"), _):
+        case "wrong caption", _:
             return "Leave the caption out"
+        case "shared caption", _:
+            return f"Leave it out at all {len(fault.pictures):,} pictures"
     return f"Move to {fault.identities[1]}"
 
 

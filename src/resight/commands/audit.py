@@ -32,8 +32,8 @@ N_PRINTED = 20
 class AuditCommand:
     """Find likely label faults: pictures under wrong names, doubled or mixed identities, copies, wrong captions.
 
-    They are ranked by how sure they are, for a person to decide. The exit status is 1 when there are any. Use an
-    encoder that was not trained on these labels: one that was has learned their faults.
+    They are ranked by how sure they are, for a person to decide. The exit status is 1 when there are any. An
+    encoder that was trained on these labels may have learned their faults with them.
     """
 
     encoder: EncoderArguments
