@@ -87,7 +87,7 @@ def test_two_hundred_faults_stay_below_five_megabytes(tmp_path: Path) -> None:
         own = []
         for j in range(9):
             noise = generator.integers(0, 256, (32, 16, 3)).astype(np.uint8)
-            Image.fromarray(noise).resize((128, 256)).save(tmp_path / f"{k}-{j}.png")
+            Image.fromarray(noise).resize((64, 128)).save(tmp_path / f"{k}-{j}.png")
             own.append(Record(tmp_path / f"{k}-{j}.png", str(k)))
         beside = (("one", tuple(own[1:5])), ("other", tuple(own[5:])))
         faults.append(Fault("wrong identity", 0.99, (own[0],), (str(k), "x"), "why", beside=beside))

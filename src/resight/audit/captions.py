@@ -97,7 +97,7 @@ def _wrong(
     scores = preferred(fit.others[:, 0] - fit.own, fit_temperature(fit.own, fit.others))
     found = []
     for k in np.flatnonzero(scores >= SURE_CAPTION).tolist():
-        own, other = records[owners[k]], records[fit.nearest[k]]
+        own, other = records[int(owners[k])], records[int(fit.nearest[k])]
         names = tuple(record.identity or "unknown" for record in (own, other))
         why = (
             f"cosine {fit.picture[k]:.2f} with its own picture, which stands at rank {fit.rank[k]:,} of "

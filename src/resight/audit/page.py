@@ -101,8 +101,13 @@ def _draw(records: Sequence[Record]) -> tuple[list[tuple[int, int]], list[str]]:
     small = [thumbnail(open_image(record.path, box=record.box), (side, side)) for record in records]
     for side, quality in SIZES:
         drawn = [image if side == SIZES[0][0] else thumbnail(image, (side, side)) for image in small]
-        sources = [_jpeg(image, quality) for image in drawn]
-        if sum(map(len, sources)) <= LARGEST:
+        sources, size = [], 0
+        for image in drawn:
+            sources.append(_jpeg(image, quality))
+            size += len(sources[-1])
+            if size > LARGEST and side != SIZES[-1][0]:
+                break
+        else:
             break
     return [image.size for image in drawn], sources
 
