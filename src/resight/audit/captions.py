@@ -103,7 +103,7 @@ def _wrong(
             f"cosine {fit.picture[k]:.2f} with its own picture, which stands at rank {fit.rank[k]:,} of "
             f"{len(records):,}; {fit.others[k, 0]:.2f} on average with those of {names[1]}"
         )
-        rows = np.flatnonzero(groups == groups[owners[k]])
+        rows = np.flatnonzero(groups == groups[owners[k]]).tolist()
         beside = tuple(records[row] for row in rows if row != owners[k])[:N_BESIDE]
         shown = ((f"others of {names[0]}", beside), (f"fits better: identity {names[1]}", (other,)))
         found.append(
