@@ -270,7 +270,7 @@ def test_the_fingerprint_follows_prompts_and_is_the_old_one_without() -> None:
         encoder.prompts.image += 1e-3
     assert len(seen | {encoder.fingerprint()}) == 4
     described = {"format", "image_tower", "text_tower", "feature", "side", "preprocess"}
-    assert tiny()._description().keys() == described
+    assert tiny().description().keys() == described
     assert not any("prompts" in name for name in tiny().state_dict())
 
 

@@ -10,7 +10,8 @@ import pytest
 from resight.encoder import Encoder
 from resight.errors import CheckpointError, GalleryError
 from resight.gallery import store
-from resight.gallery_encoder import describe, open_encoder, require_encoder
+from resight.gallery_encoder import describe, require_encoder
+from resight.opening import open_encoder
 
 OPTIONS = {"size": (32, 16), "stride": 4, "seed": 3}
 

@@ -22,7 +22,7 @@ from resight.data.loader import ahead, expect_at_least_one
 from resight.data.records import printable
 from resight.data.thumbnails import thumbnail
 from resight.embed import PLAINLY, EmbedConfig
-from resight.encoder import Encoder, Picture
+from resight.embedder import Embedder, Picture
 from resight.errors import DataError, GalleryError
 from resight.gallery.rows import Entry, Gallery, Row, Where, check_entry
 from resight.gallery_encoder import require_encoder
@@ -69,7 +69,7 @@ class Added:
 
 
 def add(
-    gallery: Gallery, encoder: Encoder, pictures: Iterable[Sighting | Record | None], config: EmbedConfig = PLAINLY
+    gallery: Gallery, encoder: Embedder, pictures: Iterable[Sighting | Record | None], config: EmbedConfig = PLAINLY
 ) -> Added:
     """Adds every picture, as `adding` does, to its end."""
     (added,) = deque(adding(gallery, encoder, pictures, config), maxlen=1)
@@ -77,7 +77,7 @@ def add(
 
 
 def adding(
-    gallery: Gallery, encoder: Encoder, pictures: Iterable[Sighting | Record | None], config: EmbedConfig = PLAINLY
+    gallery: Gallery, encoder: Embedder, pictures: Iterable[Sighting | Record | None], config: EmbedConfig = PLAINLY
 ) -> Generator[Added, None, None]:
     """Adds pictures that may come without end, and says after every batch what became of them so far.
 
@@ -154,7 +154,7 @@ class _Part:
 class _Run:
     """One pass: what waits to be stored, and the counts."""
 
-    def __init__(self, gallery: Gallery, encoder: Encoder, config: EmbedConfig) -> None:
+    def __init__(self, gallery: Gallery, encoder: Embedder, config: EmbedConfig) -> None:
         self._gallery, self._encoder, self._config = gallery, encoder, config
         self._rows: dict[str, Row] = {}
         self._places: set[tuple[str, Box | None]] = set()

@@ -12,7 +12,7 @@ import numpy as np
 from resight.calibration import FILE, Calibration, read
 from resight.data.dataset import all_records, fingerprint, require_pictures
 from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions
-from resight.encoder import Encoder
+from resight.embedder import Embedder
 from resight.errors import CheckpointError, DataError
 from resight.evaluate import require_unit_length, sides
 from resight.metrics import numbers
@@ -24,7 +24,7 @@ Subset = Literal["validation", "test", "train", "all"]
 
 
 def calibrate(
-    encoder: Encoder,
+    encoder: Embedder,
     splits: Splits,
     *,
     subset: Subset | None = None,
@@ -62,7 +62,7 @@ def calibrate(
     )
 
 
-def stored(encoder: Encoder, folder: Path) -> Calibration | None:
+def stored(encoder: Embedder, folder: Path) -> Calibration | None:
     """The calibration in the encoder's folder, None where there is none, or no folder.
 
     Raises DataError when it is damaged, and as `require_same` does.
@@ -70,7 +70,7 @@ def stored(encoder: Encoder, folder: Path) -> Calibration | None:
     return require_same(read(folder / FILE), encoder, str(folder / FILE)) if (folder / FILE).is_file() else None
 
 
-def require_same(calibration: Calibration, encoder: Encoder, place: str) -> Calibration:
+def require_same(calibration: Calibration, encoder: Embedder, place: str) -> Calibration:
     """The calibration. Raises CheckpointError when it was learned for another encoder; place: where it is kept."""
     if calibration.encoder != encoder.fingerprint():
         raise CheckpointError(

@@ -14,7 +14,8 @@ from resight.calibration import FILE as CALIBRATION
 from resight.clip.image import ViTConfig
 from resight.clip.sources import OWN, find
 from resight.data.records import printable
-from resight.encoder import FORMAT, Card, Encoder, card_of, dimension_of, image_tower_of
+from resight.embedder import Card, card_of
+from resight.encoder import FORMAT, Encoder, dimension_of, image_tower_of
 from resight.errors import CheckpointError, ConfigError, DataError
 from resight.reported import Result, read_results
 from resight.runs import read_config

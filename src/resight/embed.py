@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from resight.data.loader import load as load_pictures
-from resight.encoder import Encoder
+from resight.embedder import Embedder
 from resight.environment import Precision
 from resight.errors import DataError
 from resight.types import Embeddings, Record
@@ -39,7 +39,7 @@ PLAINLY = EmbedConfig()
 
 
 def embed(
-    encoder: Encoder,
+    encoder: Embedder,
     records: Sequence[Record],
     config: EmbedConfig = PLAINLY,
     *,
@@ -88,7 +88,7 @@ def embed(
     )
 
 
-def embed_captions(encoder: Encoder, records: Sequence[Record], *, precision: Precision = "float32") -> Embeddings:
+def embed_captions(encoder: Embedder, records: Sequence[Record], *, precision: Precision = "float32") -> Embeddings:
     """One row a caption, each with its picture's path, identity and camera; records without captions have none."""
     pairs = [(record, caption) for record in records for caption in record.captions]
     texts = encoder.embed_texts([caption for _, caption in pairs], precision=precision)

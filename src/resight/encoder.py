@@ -26,8 +26,9 @@ from resight.clip.prompts import PromptForm, SharedPrompts
 from resight.clip.pushed import find_encoder
 from resight.clip.text import TextConfig, TextTransformer, cut_to_longest
 from resight.clip.tokenizer import tokenize
-from resight.data.images import open_image, to_rgb
+from resight.data.images import as_picture
 from resight.data.transforms import Preprocess
+from resight.embedder import Card, Picture, Side, card_of, embed_pictures, of_texts, side_of, stack
 from resight.environment import Precision, autocast, choose_device
 from resight.errors import CheckpointError, ConfigError
 from resight.types import Embeddings
@@ -38,58 +39,6 @@ FILES = {"model.safetensors", "encoder.json", "calibration.json"}  # the last on
 Feature = Literal["projected", "before-neck", "after-neck"]
 """Which vector is the embedding: CLIP's projected one; the last class token beside it (CLIP-ReID, arXiv 2211.13977: 768
 and 512 numbers for ViT-B/16); or the same two after their batch norms (PCL-CLIP, arXiv 2310.17218)."""
-
-Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Card:
-    """What an encoder says about itself.
-
-    source: where its weights came from. licence: of those weights. data: fingerprint of the pictures it was trained
-    on, "" when it was not trained here. notes: what its user must know, a sentence each. data_licences: of the pictures
-    of each training since those weights, the first one first.
-    """
-
-    source: str
-    licence: str = "unknown"
-    data: str = ""
-    notes: tuple[str, ...] = ()
-    data_licences: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Side:
-    """Side information (SIE): a learned vector for each camera, or camera and view, times `coefficient`.
-
-    Row camera · n_views + view of the table belongs to cameras[camera] and views[view]; an empty list means that this
-    one is not used. A picture whose camera or view is unknown, or was not in training, gets the mean of the rows it
-    may belong to. CLIP-ReID, arXiv 2211.13977; TransReID adds it to every token, this to the class token alone.
-    """
-
-    coefficient: float
-    cameras: tuple[str, ...]
-    views: tuple[str, ...] = ()
-
-    @property
-    def n_rows(self) -> int:
-        return max(1, len(self.cameras)) * max(1, len(self.views))
-
-    def weights(self, cameras: Sequence[str | None], views: Sequence[str | None]) -> Tensor:
-        """What each picture takes of each row of the table [B, n_rows]: 1 of its own, or shares of those it may be."""
-        rows = [self._rows_of(camera, view) for camera, view in zip(cameras, views, strict=True)]
-        weights = torch.zeros(len(rows), self.n_rows)
-        for place, own in enumerate(rows):
-            weights[place, own] = 1 / len(own)
-        return weights
-
-    def _rows_of(self, camera: str | None, view: str | None) -> list[int]:
-        """Every row of the table that the picture may belong to."""
-        n_views = max(1, len(self.views))
-        one_camera, one_view = camera in self.cameras, view in self.views
-        cameras = [self.cameras.index(camera or "")] if one_camera else range(max(1, len(self.cameras)))
-        of_camera = [self.views.index(view or "")] if one_view else range(n_views)
-        return [c * n_views + v for c in cameras for v in of_camera]
 
 
 class Encoder(nn.Module):
@@ -140,6 +89,16 @@ class Encoder(nn.Module):
         return dimension_of(self.clip.config.image, self.feature)
 
     @property
+    def aligned_dimension(self) -> int:
+        """A of aligned vectors."""
+        return self.clip.config.image.output
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens of a text that the encoder reads; 0 without a text tower."""
+        return 0 if self.clip.config.text is None else self.clip.config.text.context_length
+
+    @property
     def can_read(self) -> bool:
         """Whether the encoder has a text tower."""
         return self.clip.text is not None
@@ -186,7 +145,7 @@ class Encoder(nn.Module):
     @torch.inference_mode()
     def encode(
         self,
-        images: Tensor,
+        images: Tensor | NDArray[np.uint8],
         *,
         cameras: Sequence[str | None] | None = None,
         views: Sequence[str | None] | None = None,
@@ -199,6 +158,7 @@ class Encoder(nn.Module):
         """
         if self.training:
             raise ValueError("the encoder is in training mode; call eval() before it embeds")
+        images = torch.as_tensor(images)
         unknown: list[str | None] = [None] * len(images)
         side = None if self.side is None else self.side.weights(cameras or unknown, views or unknown).to(self.device)
         with autocast(self.device, precision):
@@ -221,36 +181,7 @@ class Encoder(nn.Module):
         Raises DataError for a file that is no picture, ValueError for an array or tensor of another form, for one path
         in place of a list, and in training mode.
         """
-        if isinstance(images, str | Path | Image.Image):
-            raise ValueError("embed_images takes a list of pictures: write embed_images([picture]).")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; at least 1")
-        n = len(images)
-        cameras, views = list(cameras or [None] * n), list(views or [None] * n)
-        if len(cameras) != n or len(views) != n:
-            raise ValueError(
-                f"{n} pictures, {len(cameras)} cameras and {len(views)} views: one of each a picture, or None."
-            )
-        embeddings, aligned = [], []
-        for start in range(0, n, batch_size):
-            rows = slice(start, start + batch_size)
-            batch = torch.from_numpy(
-                np.stack([self.preprocess.resize(self.open_picture(image)) for image in images[rows]])
-            )
-            vectors, shared = self.encode(batch, cameras=cameras[rows], views=views[rows], precision=precision)
-            embeddings.append(vectors)
-            aligned.append(shared)
-        return Embeddings(
-            embedding=_stack(embeddings, self.dimension),
-            aligned=_stack([a for a in aligned if a is not None], self.clip.config.image.output)
-            if self.can_read
-            else None,
-            paths=tuple(str(image) if isinstance(image, str | Path) else "" for image in images),
-            identities=(None,) * n,
-            cameras=tuple(cameras),
-            captions=("",) * n,
-            encoder=self.fingerprint(),
-        )
+        return embed_pictures(self, images, cameras, views, batch_size, precision)
 
     @torch.inference_mode()
     def embed_texts(
@@ -269,32 +200,22 @@ class Encoder(nn.Module):
             with autocast(self.device, precision):
                 features = self.read(cut_to_longest(tokens).to(self.device))
             vectors.append(functional.normalize(features.float()).cpu().numpy())
-        stacked = _stack(vectors, config.output)
-        nothing = (None,) * len(texts)
-        return Embeddings(stacked, stacked, ("",) * len(texts), nothing, nothing, tuple(texts), self.fingerprint())
+        return of_texts(stack(vectors, config.output), texts, self.fingerprint())
 
     def open_picture(self, image: Picture) -> Image.Image:
         """The RGB picture that `embed_images` makes of what it is given. Raises as it does."""
-        background = self.preprocess.background
-        if isinstance(image, str | Path):
-            return open_image(Path(image), background=background)
-        if isinstance(image, Image.Image):
-            return to_rgb(image, background=background)
-        array = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) and image.ndim == 3 else image
-        if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-            raise ValueError("An array must be uint8 [H, W, 3] and a tensor uint8 [3, H, W], RGB, 0 to 255.")
-        return Image.fromarray(np.ascontiguousarray(array))
+        return as_picture(image, background=self.preprocess.background)
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name these weights and this preprocessing; galleries and caches are tied to it."""
-        description = json.dumps(self._description(), sort_keys=True)
+        description = json.dumps(self.description(), sort_keys=True)
         # a tensor's version counts every change in place, so the hundreds of megabytes are read when something changed
         seen = description, *((tensor.data_ptr(), _version(tensor)) for tensor in self.state_dict().values())
         if self._fingerprinted is None or self._fingerprinted[0] != seen:
             self._fingerprinted = seen, fingerprint_of(self, description)
         return self._fingerprinted[1]
 
-    def _description(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """What must be known, besides the tensors, to compute the same vectors."""
         image, text = self.clip.config.image, self.clip.config.text
         # said of prompts that there are alone, so that encoders without them keep the fingerprint they had
@@ -335,10 +256,10 @@ class Encoder(nn.Module):
         folder.mkdir()
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         safetensors.torch.save_file(state, folder / "model.safetensors")
-        about = self._description() | {
+        about = self.description() | {
             "card": dataclasses.asdict(self.card),
             "fingerprint": self.fingerprint(),
-            "sha256": _sha256(folder / "model.safetensors"),
+            "sha256": sha256(folder / "model.safetensors"),
         }
         (folder / "encoder.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
@@ -406,10 +327,6 @@ def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def _stack(parts: list[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
-    return np.concatenate(parts) if parts else np.zeros((0, width), dtype=np.float32)
-
-
 def swap(new: Path, folder: Path, old: Path) -> None:
     """Moves `new` to `folder`, whose former content goes to `old`, or comes back when the second move fails."""
     if folder.exists():
@@ -422,7 +339,7 @@ def swap(new: Path, folder: Path, old: Path) -> None:
         raise
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -439,16 +356,18 @@ def _open_folder(folder: Path, *, with_text: bool) -> Encoder:
             raise CheckpointError(
                 f"{folder}: is of format {about['format']}, this version reads {FORMAT}. Upgrade resight."
             )
-        if _sha256(folder / "model.safetensors") != about["sha256"]:
+        if "exported" in about:
+            raise CheckpointError(
+                f"{folder}: was exported for {about['exported']['runtime']} and holds no weights to train or to export "
+                "again. Name the encoder folder it was made from."
+            )
+        if sha256(folder / "model.safetensors") != about["sha256"]:
             raise CheckpointError(
                 f"{folder / 'model.safetensors'}: is not the file encoder.json was written with. {remedy}"
             )
         image = image_tower_of(about)
         text = TextConfig(**about["text_tower"]) if with_text and about["text_tower"] is not None else None
-        side = about["side"] and Side(
-            about["side"]["coefficient"], tuple(about["side"]["cameras"]), tuple(about["side"]["views"])
-        )
-        card = card_of(about)
+        side, card = side_of(about), card_of(about)
         preprocess = Preprocess.from_dict(about["preprocess"])
         config = ClipConfig(image, text)
         prompts = _prompts(about.get("prompts"), config, with_text=with_text)
@@ -467,12 +386,6 @@ def _open_folder(folder: Path, *, with_text: bool) -> Encoder:
             f"{folder / 'encoder.json'}: is not a whole encoder description ({found}). {remedy}"
         ) from error
     return encoder
-
-
-def card_of(about: dict[str, Any]) -> Card:
-    """The card in an encoder.json. Raises KeyError or TypeError where it is not whole."""
-    card = about["card"]  # older encoders say nothing of the data's licences
-    return Card(**card | {name: tuple(card.get(name, ())) for name in ("notes", "data_licences")})
 
 
 def image_tower_of(about: dict[str, Any]) -> ViTConfig | ResNetConfig:

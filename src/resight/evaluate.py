@@ -13,7 +13,7 @@ from resight.clip.tokenizer import count_tokens
 from resight.data.check_labels import unanswered
 from resight.data.dataset import fingerprint, require_pictures
 from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions
-from resight.encoder import Encoder
+from resight.embedder import Embedder
 from resight.errors import ConfigError, DataError
 from resight.examples import Ranked, rank_captions
 from resight.metrics import (
@@ -143,7 +143,7 @@ class Report:
 
 
 def evaluate(
-    encoder: Encoder,
+    encoder: Embedder,
     splits: Splits,
     *,
     rules: Rules | None = None,
@@ -176,9 +176,9 @@ def evaluate(
     return replace(report, notes=(*report.notes, *_cut(encoder, captions.captions)))
 
 
-def _cut(encoder: Encoder, captions: Sequence[str]) -> list[str]:
+def _cut(encoder: Embedder, captions: Sequence[str]) -> list[str]:
     """A line on the captions that the text tower did not read to their end."""
-    length = 0 if encoder.clip.text is None else encoder.clip.text.config.context_length
+    length = encoder.context_length
     n_cut = sum(count_tokens(caption) > length for caption in captions)
     if not n_cut:
         return []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resight.clip.tokenizer import encode
 from resight.data.records import printable
-from resight.encoder import Encoder
+from resight.embedder import Embedder
 from resight.errors import ConfigError
 
 NOTHING = 1e-3
@@ -49,7 +49,7 @@ class Wording:
         return Query(wanted.astype(np.float32), self.notes)
 
 
-def text_query(encoder: Encoder, texts: Sequence[str], *, without: Sequence[str] = (), weight: float = 0.5) -> Query:
+def text_query(encoder: Embedder, texts: Sequence[str], *, without: Sequence[str] = (), weight: float = 0.5) -> Query:
     """The mean direction of `texts`, less `weight` times the mean of `without`.
 
     texts: descriptions of one and the same individual, at least one. A text that is longer than the tower reads ends
@@ -61,7 +61,7 @@ def text_query(encoder: Encoder, texts: Sequence[str], *, without: Sequence[str]
     return wording.query(encoder.embed_texts(wording.texts).embedding)
 
 
-def word(encoder: Encoder, texts: Sequence[str], *, without: Sequence[str] = (), weight: float = 0.5) -> Wording:
+def word(encoder: Embedder, texts: Sequence[str], *, without: Sequence[str] = (), weight: float = 0.5) -> Wording:
     """What `text_query` has the tower read, for who embeds several queries at once. Raises as `text_query` does."""
     if isinstance(texts, str) or isinstance(without, str):
         raise ValueError("text_query takes lists of texts: write text_query(encoder, [text]).")
@@ -70,8 +70,7 @@ def word(encoder: Encoder, texts: Sequence[str], *, without: Sequence[str] = (),
     if not texts or not all(encode(text) for text in (*texts, *without)):
         raise ConfigError("The text is empty. Write what the picture shows, as: a woman in a red coat.")
     encoder.embed_texts([])  # refuses an encoder without a text tower
-    assert encoder.clip.text is not None
-    length = encoder.clip.text.config.context_length
+    length = encoder.context_length
     read, left_out = zip(*(shorten(text, length - 2) for text in (*texts, *without)), strict=True)
     return Wording(read, len(texts), weight, tuple(_notes(left_out, length)))
 

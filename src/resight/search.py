@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resight.calibration import Calibration, Curve, Verdict
-from resight.encoder import Encoder, Picture
+from resight.embedder import Embedder, Picture
 from resight.errors import ConfigError, GalleryError
 from resight.gallery.rows import EVERYWHERE, Entry, Gallery, Match, Space, Where
 from resight.queries import text_query
@@ -75,7 +75,7 @@ class Answer:
 
 
 def seek(
-    encoder: Encoder, *, pictures: Sequence[Picture] = (), texts: Sequence[str] = (), without: Sequence[str] = ()
+    encoder: Embedder, *, pictures: Sequence[Picture] = (), texts: Sequence[str] = (), without: Sequence[str] = ()
 ) -> Sought:
     """Pictures of one individual, pooled, and words for it, as `text_query` takes them.
 

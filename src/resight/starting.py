@@ -13,7 +13,8 @@ from resight.clip.image import ModifiedResNet, ResNetConfig, VisionTransformer, 
 from resight.clip.model import Clip, ClipConfig
 from resight.clip.pushed import find_encoder
 from resight.data.transforms import Preprocess
-from resight.encoder import Card, Encoder, Feature, Side
+from resight.embedder import Card, Side
+from resight.encoder import Encoder, Feature
 from resight.engine import Engine
 from resight.errors import ConfigError
 from resight.trainset import TrainSet

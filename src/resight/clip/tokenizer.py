@@ -8,14 +8,18 @@ import html
 from collections.abc import Sequence
 from importlib import resources
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import ftfy
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Split
 from tokenizers.pre_tokenizers import Sequence as Steps
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 START, END, VOCABULARY = 49406, 49407, 49408
 CONTEXT_LENGTH = 77
@@ -29,6 +33,13 @@ _WORD = r"(?i:'[sſtmd]|'re|'ve|'ll)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
 def tokenize(texts: Sequence[str], *, context_length: int = CONTEXT_LENGTH) -> Tensor:
+    """`token_ids` as a tensor."""
+    import torch  # not before: an exported encoder reads without it
+
+    return torch.from_numpy(token_ids(texts, context_length=context_length))
+
+
+def token_ids(texts: Sequence[str], *, context_length: int = CONTEXT_LENGTH) -> NDArray[np.int64]:
     """Start token, ids, end token, zeros: int64 [B, context_length].
 
     A longer text is cut, and its last id is END: `count_tokens` tells which texts were. A text tower reads its
@@ -39,10 +50,10 @@ def tokenize(texts: Sequence[str], *, context_length: int = CONTEXT_LENGTH) -> T
         raise ValueError("texts is a sequence of strings, not one string")
     if context_length < 2:
         raise ValueError(f"context_length is {context_length}; the start and the end token need 2")
-    rows = torch.zeros(len(texts), context_length, dtype=torch.int64)
+    rows = np.zeros((len(texts), context_length), np.int64)
     for row, text in zip(rows, texts, strict=True):
         ids = [START, *encode(text)[: context_length - 2], END]
-        row[: len(ids)] = torch.tensor(ids)
+        row[: len(ids)] = ids
     return rows
 
 

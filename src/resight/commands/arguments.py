@@ -17,7 +17,7 @@ from resight.errors import ConfigError
 
 if TYPE_CHECKING:
     from resight.embed import EmbedConfig
-    from resight.encoder import Encoder
+    from resight.embedder import Embedder
     from resight.gallery.rows import Where
     from resight.types import Splits
 
@@ -71,17 +71,17 @@ class EncoderArguments:
     """What turns pictures into vectors."""
 
     encoder: tyro.conf.Positional[str]
-    """An encoder folder, an alias (openai:ViT-B-16), hf-hub:owner/name, a checkpoint, or random:WIDTHxDEPTH[/PATCH]."""
+    """An encoder folder or an exported one, an alias (openai:ViT-B-16), hf-hub:owner/name, a checkpoint, or random:WIDTHxDEPTH[/PATCH]."""
     clip: ClipArguments = field(default_factory=ClipArguments)
     device: str = "auto"
     """auto (a GPU where there is one), cpu, or a PyTorch device such as cuda:1."""
     seed: int = 0
     """Of the weights of random:…, and of the draws for intervals."""
 
-    def open(self) -> Encoder:
-        from resight.encoder import Encoder
+    def open(self) -> Embedder:
+        from resight.opening import open_embedder
 
-        return Encoder.load(self.encoder, device=self.device, seed=self.seed, **self.clip.options())
+        return open_embedder(self.encoder, device=self.device, seed=self.seed, **self.clip.options())
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def say_slow(encoder: Encoder, precision: Precision) -> None:
+def say_slow(encoder: Embedder, precision: Precision) -> None:
     from resight.environment import precision_note
 
     note = precision_note(encoder.device, precision)

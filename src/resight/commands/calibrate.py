@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from resight.calibration import Calibration, Curve
-    from resight.encoder import Encoder
+    from resight.embedder import Embedder
 
 A_GALLERY = 1000
 """Rows of others, for which false alarms are told where no gallery is named."""
@@ -197,7 +197,7 @@ def compare(arguments: CompareCommand) -> int:
     return 0
 
 
-def _known(arguments: CompareCommand, encoder: Encoder) -> Calibration | None:
+def _known(arguments: CompareCommand, encoder: Embedder) -> Calibration | None:
     from resight.calibrating import require_same, stored
     from resight.calibration import Calibration, read
 

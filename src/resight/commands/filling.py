@@ -28,7 +28,7 @@ from resight.types import Record
 
 if TYPE_CHECKING:
     from resight.adding import Added
-    from resight.encoder import Encoder
+    from resight.embedder import Embedder
     from resight.gallery.rows import Gallery
 
 MANY = 5000
@@ -135,7 +135,7 @@ def as_they_come(file: int) -> Iterator[str | None]:
 
 def fill(
     gallery: Gallery,
-    encoder: Encoder,
+    encoder: Embedder,
     pictures: Iterable[Record | None],
     embed: EmbedArguments,
     *,

@@ -63,15 +63,15 @@ class CreateCommand:
 
 def create(arguments: CreateCommand) -> int:
     from resight.calibrating import stored
-    from resight.encoder import Encoder
     from resight.gallery.store import create as create_gallery
     from resight.gallery_encoder import describe
+    from resight.opening import open_embedder
 
     arguments.embed.config()
     with ExitStack() as stack:
         pictures: Iterable[Record | None] = arguments.pictures.read() if arguments.pictures.given() else ()
         options = arguments.clip.options() | ({"seed": arguments.seed} if arguments.seed else {})
-        encoder = Encoder.load(arguments.encoder, device=arguments.device, **options)
+        encoder = open_embedder(arguments.encoder, device=arguments.device, **options)
         calibration = stored(encoder, Path(arguments.encoder))
         learned = None if calibration is None else calibration.as_dict()
         gallery = create_gallery(arguments.place, describe(encoder, arguments.encoder, options, learned))
@@ -104,7 +104,7 @@ class AddCommand:
 
 
 def add(arguments: AddCommand) -> int:
-    from resight.gallery_encoder import open_encoder
+    from resight.opening import open_encoder
 
     arguments.embed.config()
     with ExitStack() as stack:

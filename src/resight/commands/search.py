@@ -98,7 +98,7 @@ def search(arguments: SearchCommand) -> int:
 
 
 def _sought(gallery: Gallery, arguments: SearchCommand) -> Sought:
-    from resight.gallery_encoder import open_encoder
+    from resight.opening import open_encoder
     from resight.search import seek, seek_rows
 
     rows = seek_rows(gallery, arguments.id) if arguments.id else None

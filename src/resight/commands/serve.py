@@ -65,7 +65,7 @@ def serve(arguments: ServeCommand) -> int:
     if missing:
         raise ConfigError(f"{', '.join(missing)}: not installed. Run: pip install resight[serve]")
     from resight.gallery.store import open_gallery
-    from resight.gallery_encoder import open_encoder
+    from resight.opening import open_encoder
     from resight.service.app import ServeConfig, create_app
     from resight.service.guard import is_loopback
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from resight.embedder import Picture
 from resight.errors import DataError
 
 MAX_PIXELS = 100_000_000
@@ -59,6 +60,22 @@ def open_image(path: Path, *, box: Box | None = None, background: Colour = WHITE
     """
     image, _ = decode(path, background=background)
     return image if box is None else crop(image, box, path)
+
+
+def as_picture(image: Picture, *, background: Colour = WHITE) -> Image.Image:
+    """The RGB picture of a path, a Pillow image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W].
+
+    Raises PictureError as `open_image` does, ValueError for an array or tensor of another form.
+    """
+    if isinstance(image, str | Path):
+        return open_image(Path(image), background=background)
+    if isinstance(image, Image.Image):
+        return to_rgb(image, background=background)
+    # a tensor is told without PyTorch, which need not be loaded
+    array = image if isinstance(image, np.ndarray) or image.ndim != 3 else image.permute(1, 2, 0).cpu().numpy()
+    if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError("An array must be uint8 [H, W, 3] and a tensor uint8 [3, H, W], RGB, 0 to 255.")
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def decode(path: Path, *, background: Colour = WHITE) -> tuple[Image.Image, tuple[Trait, ...]]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.middleware import Middleware
 
 from resight.data.images import MAX_PIXELS
-from resight.encoder import Encoder
+from resight.embedder import Embedder
 from resight.environment import Precision
 from resight.errors import ConfigError
 from resight.gallery.rows import Entry, Gallery, Where
@@ -96,7 +96,7 @@ class Removal(BaseModel):
     ids: Annotated[list[str], Field(max_length=MAX_REMOVED)]
 
 
-def create_app(gallery: Gallery, encoder: Encoder, config: ServeConfig) -> FastAPI:
+def create_app(gallery: Gallery, encoder: Embedder, config: ServeConfig) -> FastAPI:
     """The service. Raises GalleryError when the gallery's vectors are from another encoder."""
     require_encoder(gallery, encoder)
     metrics = Metrics()

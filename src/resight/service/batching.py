@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resight.encoder import Encoder
+from resight.embedder import Embedder
 from resight.environment import Precision
 
 
@@ -53,7 +53,7 @@ class Batcher:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Embedder,
         *,
         size: int = 32,
         wait: float = 0.005,

@@ -18,7 +18,7 @@ from fastapi import HTTPException, UploadFile
 from resight.adding import Sighting, add, content_of
 from resight.calibration import Calibration
 from resight.data.images import Box
-from resight.encoder import Encoder
+from resight.embedder import Embedder
 from resight.errors import ConfigError, GalleryError
 from resight.gallery.rows import Entry, Gallery, Row, check_entry
 from resight.queries import Wording, word
@@ -35,7 +35,7 @@ OFFER_SECONDS = 10.0  # how old what is offered may be
 class Desk:
     """Asked by many requests at once; what writes waits for what else writes."""
 
-    def __init__(self, gallery: Gallery, encoder: Encoder, batcher: Batcher, *, max_pixels: int) -> None:
+    def __init__(self, gallery: Gallery, encoder: Embedder, batcher: Batcher, *, max_pixels: int) -> None:
         self.gallery, self.encoder, self.batcher = gallery, encoder, batcher
         self._decoder = Decoder(encoder.preprocess, max_pixels)
         self._writing = asyncio.Lock()
