@@ -48,9 +48,10 @@ MIX = ("picture", "text", "picture", "text", "picture", "both")
 
 @dataclass(frozen=True)
 class Load:
-    """milliseconds: median and 99th percentile of answers with status 200. busy: answers with 503. errors: any other
-    status, and broken connections. megabytes: resident memory of the service when counting began, and at its end.
-    ratio: of answers a second to those of the first way."""
+    """p50, p99: milliseconds to an answer with status 200. busy: answers with 503. errors: any other status, and broken
+    connections. processor_ms: of the service for one answer, of all cores together; other programs hardly change it.
+    megabytes: resident memory of the service when counting began, and at its end. mean_batch: pictures or texts that
+    were embedded at once. ratio: of answers a second to those of the first way."""
 
     way: str
     seconds: float
@@ -60,6 +61,7 @@ class Load:
     p99: float
     busy: int
     errors: int
+    processor_ms: float
     megabytes_before: float
     megabytes_after: float
     mean_batch: float
@@ -157,11 +159,15 @@ def measure(way: str, gallery: Path, asked: Sequence[Question], *, clients: int,
     with service(gallery, WAYS[way]) as address:
         crowd = Clients(address, asked, clients)
         time.sleep(WARM_SECONDS)
-        before = metric(address, "process_resident_memory_bytes")
+        before, processor = (
+            metric(address, "process_resident_memory_bytes"),
+            metric(address, "process_cpu_seconds_total"),
+        )
         crowd.count()
         began = time.perf_counter()
         time.sleep(seconds)
         n, took = len(crowd.seconds), time.perf_counter() - began
+        processor = (metric(address, "process_cpu_seconds_total") - processor) / n * 1000
         crowd.stop()
         after = metric(address, "process_resident_memory_bytes")
         batch = metric(address, "resight_batch_size_sum") / metric(address, "resight_batch_size_count")
@@ -169,11 +175,27 @@ def measure(way: str, gallery: Path, asked: Sequence[Question], *, clients: int,
     busy = crowd.statuses[503]
     errors = crowd.statuses.total() - crowd.statuses[200] - busy
     rate = n / took
-    return Load(way, took, n, rate, p50, p99, busy, errors, before / 1e6, after / 1e6, batch, rate / (first or rate))
+    return Load(
+        way=way,
+        seconds=took,
+        answers=n,
+        per_second=rate,
+        p50=p50,
+        p99=p99,
+        busy=busy,
+        errors=errors,
+        processor_ms=processor,
+        megabytes_before=before / 1e6,
+        megabytes_after=after / 1e6,
+        mean_batch=batch,
+        ratio=rate / (first or rate),
+    )
 
 
 def show(loads: Sequence[Load]) -> None:
-    table = Table("way", "answers", "a second", "p50 ms", "p99 ms", "503", "errors", "MB", "MB after", "batch", "times")
+    table = Table(
+        "way", "answers", "a second", "p50 ms", "p99 ms", "503", "errors", "CPU ms", "MB", "after", "batch", "times"
+    )
     for load in loads:
         table.add_row(
             load.way,
@@ -183,6 +205,7 @@ def show(loads: Sequence[Load]) -> None:
             f"{load.p99:.0f}",
             str(load.busy),
             str(load.errors),
+            f"{load.processor_ms:.0f}",
             f"{load.megabytes_before:,.0f}",
             f"{load.megabytes_after:,.0f}",
             f"{load.mean_batch:.1f}",
