@@ -1,4 +1,4 @@
-"""How fast pictures become vectors: the loader's ways, bf16 against float32, and the loader's share of the whole.
+"""How fast pictures become vectors: the loader's ways, bf16 against float32, the loader's share, adding to a gallery.
 
     python benchmarks/bench_embed.py [--quick] [--json]
 
@@ -22,11 +22,14 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from resight.adding import add
 from resight.data.loader import load
 from resight.data.transforms import Preprocess
 from resight.embed import EmbedConfig, embed
 from resight.encoder import Encoder
 from resight.environment import Precision, describe
+from resight.gallery import store
+from resight.gallery_encoder import describe as describe_gallery
 from resight.types import Batch, Record
 
 HALF = (0.5, 0.5, 0.5)
@@ -134,7 +137,42 @@ def bench_share(*, n_pictures: int) -> Share:
     return Share(whole, loader, loader / whole)
 
 
-def show(timings: list[Timing], precision: PrecisionTiming, share: Share) -> None:
+@dataclass(frozen=True)
+class Adding:
+    """Pictures a second with resight-mini: embedded alone; added to a new gallery; added once more, when all are there.
+
+    ratio: the best of the repeats of adding over embedding, which alternate.
+    """
+
+    precision: Precision
+    embedded: float
+    added: float
+    added_again: float
+    ratio: float
+
+
+def bench_adding(precision: Precision, *, n_pictures: int, repeats: int) -> Adding:
+    encoder = Encoder.load("resight-mini")
+    config = EmbedConfig(precision=precision)
+    about = describe_gallery(encoder, "resight-mini", {})
+    best: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        records = draw(Path(folder), n_pictures, height=128, width=64)
+        embed(encoder, records[:64], config)
+        for number in range(repeats):
+            gallery = store.create(str(Path(folder) / f"gallery {number}"), about)
+            for what in ("embedded", "added", "added again"):
+                start = time.perf_counter()
+                if what == "embedded":
+                    embed(encoder, records, config)
+                else:
+                    add(gallery, encoder, records, config)
+                best[what] = min(time.perf_counter() - start, best.get(what, float("inf")))
+    rates = [n_pictures / best[what] for what in ("embedded", "added", "added again")]
+    return Adding(precision, *rates, rates[1] / rates[0])
+
+
+def show(timings: list[Timing], precision: PrecisionTiming, share: Share, adding: list[Adding]) -> None:
     console = Console()
     table = Table("pictures", "size", "µs a picture", "pictures/s", "times as fast as decoding")
     decode = {timing.height: timing.microseconds for timing in timings if timing.what == "decode"}
@@ -155,6 +193,11 @@ def show(timings: list[Timing], precision: PrecisionTiming, share: Share) -> Non
         f"6 × 192 at 128×64, from the cache: {share.whole:.2f} s in all, its loader alone {share.loader:.2f} s, "
         f"a share of {100 * share.share:.1f} %"
     )
+    for found in adding:
+        console.print(
+            f"resight-mini, {found.precision}: {found.embedded:,.0f} pictures/s embedded, {found.added:,.0f} added, "
+            f"{found.ratio:.2f} times that; {found.added_again:,.0f} where all were in the gallery already"
+        )
 
 
 def main() -> None:
@@ -166,6 +209,8 @@ def main() -> None:
     timings = bench_loader(n_pictures=n_pictures, repeats=repeats)
     precision = bench_precision(n_batches=1 if options.quick else 4, repeats=min(repeats, 2))
     share = bench_share(n_pictures=n_pictures)
+    precisions: tuple[Precision, ...] = ("float32", "bf16")
+    adding = [bench_adding(name, n_pictures=n_pictures, repeats=repeats) for name in precisions]
     if options.json:
         found = {
             "date": time.strftime("%Y-%m-%d"),
@@ -173,10 +218,11 @@ def main() -> None:
             "loader": [dataclasses.asdict(timing) for timing in timings],
             "precision": dataclasses.asdict(precision),
             "share": dataclasses.asdict(share),
+            "adding": [dataclasses.asdict(found) for found in adding],
         }
         print(json.dumps(found, indent=2))
     else:
-        show(timings, precision, share)
+        show(timings, precision, share, adding)
 
 
 if __name__ == "__main__":

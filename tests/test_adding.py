@@ -190,6 +190,16 @@ def test_a_file_that_changes_in_the_middle_has_its_last_content(
     assert {row.entry.content for row in rows_of(gallery).values()} == {hashed(path)}
 
 
+def test_an_id_that_comes_twice_names_its_last_picture(
+    gallery: Gallery, encoder: Encoder, picture: Callable[..., Path]
+) -> None:
+    first, last = picture("a.png").read_bytes(), picture("b.png").read_bytes()
+    added = add(gallery, encoder, [Sighting(first, id="mine"), Sighting(last, id="mine")])
+    assert added == Added(n_seen=2, n_stored=2, n_replaced=1)
+    (row,) = rows_of(gallery).values()
+    assert row.entry.content == content_of(last)
+
+
 def test_a_copy_of_a_changed_file_keeps_its_row(
     gallery: Gallery, encoder: Encoder, picture: Callable[..., Path]
 ) -> None:
