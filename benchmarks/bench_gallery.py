@@ -268,8 +268,8 @@ def measure(case: Case) -> Measurement:
 def table(measurements: list[Measurement]) -> str:
     """In Markdown."""
     head = (
-        "rows", "vectors", "added, rows/s", "one row, ms", "index, s", "index, GB", "p50 / p99 / processor, ms", "recall",
-        "with a condition, ms", "recall", "200 rows later, ms", "recall", "open and first answer, s",
+        "rows", "vectors", "added, rows/s", "one row, ms", "index, s", "index, GB", "p50 / p99 / processor, ms",
+        "recall", "with a condition, ms", "recall", "200 rows later, ms", "recall", "open and first answer, s",
         "memory, GB (at rest)", "disk, GB", "forget, s",
     )  # fmt: skip
     lines = [" | ".join(head), " | ".join("---:" for _ in head)]
