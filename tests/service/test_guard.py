@@ -96,7 +96,7 @@ def call(app: Guard, messages: AsyncIterator[dict[str, Any]], **headers: str) ->
     async def send(message: Any) -> None:
         sent.append(message)
 
-    pairs = [(name.encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()]
+    pairs = [(name.encode(), value.encode("latin-1")) for name, value in {"host": "localhost", **headers}.items()]
     scope = {"type": "http", "method": "POST", "path": "/search", "headers": pairs}
     asyncio.run(app(scope, receive, send))
     return sent
@@ -107,6 +107,15 @@ async def read_all(scope: Any, receive: Any, send: Any) -> None:
         pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize(("length", "status"), [("9" * 5_000, 413), ("\u00b2", 200), ("-1", 200), ("", 200)])
+def test_a_length_that_is_none_is_not_read(length: str, status: int) -> None:
+    async def nothing() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": b"", "more_body": False}
+
+    guard = Guard(read_all, Limits(None, 10**6, frozenset()), Metrics())
+    assert call(guard, nothing(), **{"content-length": length})[0]["status"] == status
 
 
 def test_a_body_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
