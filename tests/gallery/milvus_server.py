@@ -20,6 +20,7 @@ QUICK = {
     "proxy.timeTickInterval": 10,
     "queryCoord.checkInterval": 50,
     "queryCoord.distPullInterval": 50,
+    "dataCoord.segment.assignmentExpiration": 100,
     "log.level": "error",
 }
 

@@ -300,10 +300,9 @@ class MilvusGallery:
         for start in range(0, len(wanted), n):
             yield from self._query(one_of("id", wanted[start : start + n]), columns)
 
-    def _scan(
-        self, condition: str, columns: list[str], limit: int | None = None, *, page: int = 4_000
-    ) -> Iterator[dict[str, Any]]:
+    def _scan(self, condition: str, columns: list[str], limit: int | None = None) -> Iterator[dict[str, Any]]:
         """Rows in the order of their ids, as an iterator of pymilvus reads them, which asks servers for more."""
+        page = 4_000 if self.place.lite is None else 100_000  # Lite goes through all rows for every page
         n = page if limit is None else max(1, min(page, limit))
         last = ""
         while found := self._query(
@@ -331,9 +330,10 @@ class MilvusGallery:
 
     def _compare_here(self, vector: NDArray[np.float32], by: Space, top: int, where: Where) -> list[Match]:
         column, _ = as_query(vector, by, self._fixed, joined=self._joined)
+        ids = [values["id"] for values in self._scan(condition(where), ["id"])]
         matches = (
             Match(as_entry(values), float(vector_of(values, by, self._fixed) @ vector))
-            for values in self._scan(condition(where), [*KNOWN, column], page=2_000)
+            for values in self._named(ids, [*KNOWN, column], 2_000)
         )
         return heapq.nsmallest(top, matches, key=lambda match: (-match.similarity, match.entry.id))
 
@@ -342,7 +342,8 @@ class MilvusGallery:
 
     def _write_anew(self) -> None:
         try:
-            write_anew(self._client, self.place, self.about, self._scan("", ["*"], page=500))
+            ids = [values["id"] for values in self._scan("", ["id"])]
+            write_anew(self._client, self.place, self.about, self._named(ids, ["*"], 500))
         except GalleryError:
             self._reopen()  # drops what was begun
             raise

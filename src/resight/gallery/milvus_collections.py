@@ -13,7 +13,7 @@ from typing import Any
 from pymilvus import DataType, MilvusClient
 
 from resight.errors import GalleryError
-from resight.gallery.milvus_columns import MAX_FIELDS, MAX_TEXT, n_numbers, parts_of
+from resight.gallery.milvus_columns import MAX_FIELDS, MAX_TEXT, Whole, n_numbers, parts_of
 from resight.gallery.milvus_link import ANSWER, CONNECT, MAINTAIN, Place, asking
 from resight.gallery.rows import About
 
@@ -113,8 +113,9 @@ def write_anew(client: MilvusClient, place: Place, about: About, rows: Iterator[
     new = dataclasses.replace(place, name=_new(place))
     make(client, new, about, joined=False)
     while page := list(islice(rows, 2_000)):
-        for part in parts_of(page, N_BYTES):
-            ask(client.upsert, new.name, part, timeout=ANSWER)
+        whole = [values | {"thumbnail": Whole(values["thumbnail"])} for values in page]
+        for part in parts_of(whole, N_BYTES):
+            ask(client.insert, new.name, part, timeout=ANSWER)
     ask(client.flush, new.name, timeout=MAINTAIN)
     make_ready(client, new, about, joined=False)
     ask(client.rename_collection, place.name, _old(place), timeout=ANSWER)
