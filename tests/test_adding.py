@@ -95,6 +95,17 @@ def test_every_picture_is_a_row_with_its_vectors(gallery: Gallery, encoder: Enco
         assert abs(shown - expected).mean() < 12
 
 
+def test_a_small_jpeg_is_its_own_thumbnail_but_a_box_shows_no_more_than_the_box(
+    gallery: Gallery, encoder: Encoder, picture: Callable[..., Path]
+) -> None:
+    path = picture("a.jpg")
+    add(gallery, encoder, [Sighting(path, id="whole"), Sighting(path, id="boxed", box=(0, 0, 5, 7))])
+    whole_row, boxed = gallery.get(["whole", "boxed"])
+    assert whole_row.thumbnail == path.read_bytes()
+    with Image.open(io.BytesIO(boxed.thumbnail)) as small:
+        assert small.size == (5, 7)
+
+
 def test_what_is_there_is_not_embedded_again(
     gallery: Gallery, encoder: Encoder, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
