@@ -299,7 +299,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(
     ("method", "at"),
-    [("upsert", 1), ("flush", 2), ("rename_collection", 1), ("rename_collection", 2), ("drop_collection", 1)],
+    [("insert", 1), ("flush", 2), ("rename_collection", 1), ("rename_collection", 2), ("drop_collection", 1)],
 )
 def test_an_interrupted_compaction_loses_nothing(
     lite: MilvusGallery, file: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch, method: str, at: int
