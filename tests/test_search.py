@@ -113,6 +113,18 @@ def test_one_each_is_the_best_row_of_every_identity_and_all_unknown_ones(gallery
     assert len({one.entry.identity for one in both}) == 9
 
 
+def test_one_each_goes_through_so_many_rows_and_no_more(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    vector = unit(1, 2, 3, -1, 0, 1)
+    monkeypatch.setattr("resight.search.MOST", 12)
+    found = look(gallery, Sought(vector), Terms(top=10, one_each=True)).found
+    first = look(gallery, Sought(vector), Terms(top=12)).found
+    expected = [
+        one for k, one in enumerate(first) if one.entry.identity not in {e.entry.identity for e in first[:k]} - {None}
+    ]
+    assert found == tuple(expected[:10])
+    assert len(expected) < 10
+
+
 def test_a_threshold_cuts_the_answer(gallery: Gallery) -> None:
     vector = unit(1, 2, 3, -1, 0, 1)
     everything = look(gallery, Sought(vector), Terms(top=40)).found

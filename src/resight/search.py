@@ -18,6 +18,9 @@ from resight.queries import text_query
 N_CANDIDATES = 10
 """Times `top`: rows by pictures, and as many by words, that are weighed against each other when both are asked."""
 
+MOST = 16_384
+"""Rows that are gone through for different identities; few large identities then answer alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sought:
@@ -130,14 +133,14 @@ def look(gallery: Gallery, sought: Sought, terms: Terms | None = None) -> Answer
 
 
 def _by_one(gallery: Gallery, vector: NDArray[np.float32], by: Space, terms: Terms) -> list[Match]:
-    """Asks for more rows until there are enough identities, or no more rows."""
+    """Asks for more rows until there are enough identities, or no more rows, or too many to go through."""
     n = terms.top
     while True:
         found = gallery.search(vector, by=by, top=n, where=terms.where, exact=terms.exact)
         kept = _one_each(found) if terms.one_each else found
-        if len(kept) >= terms.top or len(found) < n:
+        if len(kept) >= terms.top or len(found) < n or n >= MOST:
             return kept[: terms.top]
-        n *= 4
+        n = min(4 * n, MOST)
 
 
 def _one_each(found: Sequence[Match]) -> list[Match]:
@@ -157,7 +160,7 @@ def _by_both(gallery: Gallery, sought: Sought, terms: Terms) -> list[Match]:
     """
     assert sought.picture is not None
     assert sought.words is not None
-    n = N_CANDIDATES * terms.top
+    n = max(terms.top, min(N_CANDIDATES * terms.top, MOST))
     by_picture = gallery.search(sought.picture, by="embedding", top=n, where=terms.where, exact=terms.exact)
     by_words = gallery.search(sought.words, by="aligned", top=n, where=terms.where, exact=terms.exact)
     rows = gallery.get(sorted({match.entry.id for match in (*by_picture, *by_words)}))
