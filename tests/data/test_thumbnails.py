@@ -83,6 +83,11 @@ def with_exif(content: bytes) -> bytes:
     return jpeg(opened(content), exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")
 
 
+def without_adobe(content: bytes) -> bytes:
+    place = content.index(b"\xff\xee")
+    return content[:place] + content[place + 16 :]
+
+
 JFIF_WITH_THUMBNAIL = b"JFIF\0\x01\x01\0\0\x01\0\x01\x01\x01" + b"\x10\x20\x30"
 
 
@@ -94,6 +99,7 @@ JFIF_WITH_THUMBNAIL = b"JFIF\0\x01\x01\0\0\x01\0\x01\x01\x01" + b"\x10\x20\x30"
         lambda content: jpeg(opened(content), icc_profile=b"profile"),
         lambda content: jpeg(opened(content), progressive=True),
         lambda content: jpeg(opened(content).convert("CMYK")),
+        lambda content: without_adobe(jpeg(opened(content).convert("CMYK"))),
         lambda content: content + b"more",
         lambda content: content + content,
         lambda content: content[:-2],

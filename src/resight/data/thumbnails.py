@@ -46,7 +46,7 @@ def is_plain(content: bytes) -> bool:
         marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4])
         segment = content[place + 4 : place + 2 + length]
         if marker == JFIF:
-            if len(segment) != 14 or not segment.startswith(b"JFIF\0") or segment[12:] != b"\0\0":  # with a thumbnail
+            if len(segment) != 14 or not segment.startswith(b"JFIF\0"):  # a longer one has a picture in it
                 return False
         elif marker not in PLAIN:
             return False
