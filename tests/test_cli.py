@@ -35,7 +35,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["evalute"], "resight evalute: there is no such command. Did you mean `resight evaluate`?"),
         (["zzz"], "`resight --help` lists the commands"),
-        (["data"], "say which of: data make-sample, data check, data split, data "),
+        (["data"], "say which of: data make-sample, data check"),
         (["data", "chek"], "say which of: data make-sample"),
         (["embed", *TINY, "--data", "nowhere", "--out", "x.npz"], "nowhere: no such file or folder"),
         (["evaluate", "random:64by2", "--data", "DATA"], "random:64by2"),
