@@ -60,6 +60,8 @@ LAYERS = {
     "cards": 4,
     "model_card": 5,
     "hub": 6,
+    "parity": 6,
+    "export": 7,
     "queries": 4,
     "gallery_encoder": 4,
     "opening": 5,

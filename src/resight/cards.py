@@ -83,6 +83,8 @@ def read_about(folder: Path, results: Iterable[Result] = ()) -> About:
             raise CheckpointError(
                 f"{path}: is of format {about['format']}, this version reads {FORMAT}. Upgrade resight."
             )
+        if "exported" in about:
+            raise CheckpointError(f"{folder}: was exported. Name the encoder folder it was made from.")
         image, card, fingerprint = image_tower_of(about), card_of(about), printable(str(about["fingerprint"]))
         return About(
             name=str(folder),

@@ -70,6 +70,7 @@ COMMANDS = (
     Command(("gallery", "compact"), "Bring every row into the index, and drop what was removed", "gallery:compact"),
     Command(("search",), "Find who a picture shows or words describe in a gallery", "search:search"),
     Command(("serve",), "Serve a gallery: a page to search it by picture or words, and HTTP", "serve:serve"),
+    Command(("export",), "Write an encoder for ONNX Runtime or OpenVINO, and check that it agrees", "export:export"),
     Command(("encoders",), "List the encoders here, with their licences and figures", "sharing:encoders"),
     Command(("push",), "Send an encoder to the Hugging Face hub, with a model card", "sharing:push"),
     Command(("pull",), "Fetch an encoder from the Hugging Face hub, and check it", "sharing:pull"),
