@@ -267,6 +267,41 @@ def go(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_many_rows_are_replaced_all_or_none(
+    gallery: LanceGallery, folder: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """They take several steps; the third fails, or the process ends there."""
+    monkeypatch.setattr(upkeep, "PORTION", 10)
+    monkeypatch.setattr("resight.gallery.lance.PORTION", 10)
+    rows, new = draw(40), [dataclasses.replace(row, thumbnail=b"new") for row in draw(60)]
+    gallery.add(rows)
+    steps = []
+
+    def fail(table: Any, portion: Any) -> None:
+        for start in range(0, 60, 10):
+            if len(steps) == 3:
+                raise OSError(28, "No space left on device")
+            upkeep.put(table, portion.slice(start, 10))
+            steps.append(start)
+
+    with monkeypatch.context() as broken:
+        broken.setattr("resight.gallery.lance.put", fail)
+        if ended:
+            broken.setattr(LanceGallery, "_undo_half", lambda self: None)
+        with pytest.raises(GalleryError, match=r"No space left"):
+            gallery.add(new)
+    again = open_gallery(folder)
+    if ended:
+        assert again.remove(["nothing"]) == 0  # any writer takes the half back
+    assert again.count() == 40
+    assert {row.thumbnail for row in again.get([f"r{k:03}" for k in range(60)])} == {row.thumbnail for row in rows}
+    again.add(new)
+    assert again.count() == 60
+    assert {row.thumbnail for row in again.get([f"r{k:03}" for k in range(60)])} == {b"new"}
+    assert not (folder / "half-done").exists()
+
+
 def test_two_processes_that_write_at_once_lose_nothing(gallery: LanceGallery, folder: Path) -> None:
     with start(WRITER, folder, "a", 15) as one, start(WRITER, folder, "b", 15) as other:
         go(one)

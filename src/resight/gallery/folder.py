@@ -39,17 +39,20 @@ def read_note(folder: Path) -> About:
 
 
 def write_note(folder: Path, about: About) -> None:
-    """Whole or not at all."""
-    text = json.dumps({"format": FORMAT, **dataclasses.asdict(about)}, indent=2) + "\n"
-    new = folder / f".{NOTE}.new"
+    write_whole(folder / NOTE, json.dumps({"format": FORMAT, **dataclasses.asdict(about)}, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """On the disk, in place of what was there, or not at all."""
+    new = path.with_name(f".{path.name}.new")
     try:
         new.write_text(text, encoding="utf-8")
         _keep(new)
-        new.replace(folder / NOTE)
+        new.replace(path)
     except OSError:
         new.unlink(missing_ok=True)
         raise
-    _keep(folder)
+    _keep(path.parent)
 
 
 @contextmanager

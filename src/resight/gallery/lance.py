@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,9 +24,9 @@ from numpy.typing import NDArray
 
 from resight.errors import GalleryError
 from resight.gallery.conditions import condition, one_of
-from resight.gallery.folder import LOCK, NOTE, clearly, read_note, write_note, writing
+from resight.gallery.folder import LOCK, NOTE, clearly, read_note, write_note, write_whole, writing
 from resight.gallery.lance_columns import KNOWN, as_entries, as_matches, as_rows, as_table, schema, spaces
-from resight.gallery.lance_upkeep import index, n_unindexed, rewrite, tidy
+from resight.gallery.lance_upkeep import PORTION, index, n_unindexed, put, rewrite, tidy
 from resight.gallery.rows import (
     EVERYWHERE,
     About,
@@ -44,6 +45,9 @@ from resight.gallery.rows import (
 TABLE = "rows"
 OWED = "unpurged"
 """A file that is there while bytes of removed or replaced rows may be on disk."""
+
+HALF = "half-done"
+"""A file with the state to go back to, while a call takes several steps."""
 
 REFINE = 5
 """Times as many rows as asked for are compared exactly, of those that the index found."""
@@ -99,7 +103,7 @@ class LanceGallery:
         check_rows(rows, about)
         if not rows:
             return
-        with writing(self.folder):
+        with self._writing():
             tidy(self.table, self.folder, spaces(about))
             if self._take([row.entry.id for row in rows], ["id"]).num_rows:
                 self._put(rows, about)
@@ -113,7 +117,7 @@ class LanceGallery:
             check_entry(entry)
         if not entries:
             return
-        with writing(self.folder):
+        with self._writing():
             about = self.about
             rows = {row.entry.id: row for row in self.get(ids)}
             missing = [id_ for id_ in ids if id_ not in rows]
@@ -124,7 +128,7 @@ class LanceGallery:
 
     def remove(self, ids: Sequence[str]) -> int:
         n = 0
-        with writing(self.folder):
+        with self._writing():
             for some in _portions(ids):
                 n_there = self.table.count_rows(one_of("id", some))
                 if n_there:
@@ -136,7 +140,7 @@ class LanceGallery:
     def forget(self, identity: str) -> int:
         if not identity:
             raise ValueError("no identity to forget")
-        with writing(self.folder):
+        with self._writing():
             n: int = self.table.count_rows(one_of("identity", [identity]))
             if n:
                 self._owe()
@@ -214,14 +218,14 @@ class LanceGallery:
         )
 
     def compact(self) -> None:
-        with writing(self.folder):
+        with self._writing():
             if self._owes():
                 self._purge()
             else:
                 index(self.table, spaces(self.about))
 
     def keep_calibration(self, calibration: Mapping[str, Any] | None) -> None:
-        with writing(self.folder):
+        with self._writing():
             write_note(self.folder, dataclasses.replace(self.about, calibration=calibration))
 
     def close(self) -> None:
@@ -237,10 +241,29 @@ class LanceGallery:
         return self._ask(lambda table: pa.concat_tables([some(table, part) for part in _portions(ids) or [[""]]]))
 
     def _put(self, rows: Sequence[Row], about: About) -> None:
-        """Replaces the rows that are there, and adds the others, in one step."""
+        """Replaces the rows that are there, and adds the others, all or none."""
         self._owe()
-        merge = self.table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-        merge.execute(as_table(rows, about))
+        if len(rows) > PORTION:
+            write_whole(self.folder / HALF, str(self.table.version))
+        try:
+            put(self.table, as_table(rows, about))
+        except BaseException:
+            self._undo_half()
+            raise
+        (self.folder / HALF).unlink(missing_ok=True)
+
+    def _undo_half(self) -> None:
+        """Takes back the steps of a call that failed, or whose process ended, before all of them were done."""
+        half = self.folder / HALF
+        if half.exists():
+            self.table.restore(int(half.read_text()))
+            half.unlink()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with writing(self.folder):
+            self._undo_half()
+            yield
 
     def _ask(self, query: Callable[[Table], T]) -> T:
         """Asks again when a writer meanwhile deleted the state that was read."""

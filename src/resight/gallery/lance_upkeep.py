@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from lancedb.index import Bitmap, BTree, IvfRq, LabelList
 from lancedb.table import IndexStatistics, Table
 
@@ -28,11 +29,14 @@ PIECES = 8
 PARTITION = 8_192
 """Rows of a partition of the index."""
 
+PORTION = 1_000
+"""Rows that are replaced in one step. With more than its buffer holds, 100 MB, LanceDB 0.40 at times never returns."""
+
 VERSIONS = 500
 """Former states that are kept: each call that writes leaves one, of some KB."""
 
 ALIKE = 16
-"""Fragments of like size that are merged into one."""
+"""Fragments of like size, up to some hundred rows, that are merged into one."""
 
 _CONDITIONS: dict[str, type[BTree | Bitmap | LabelList]] = {
     "id": BTree,
@@ -48,18 +52,25 @@ def tidy(table: Table, folder: Path, vectors: Iterable[str]) -> None:
         return
     places = table.search().select(["_rowid"]).limit(table.count_rows()).to_arrow()["_rowid"].to_numpy()
     fragments, n_rows = np.unique(places >> 32, return_counts=True)  # a row's id is its fragment and its place there
-    for size in (ALIKE, ALIKE**2, ALIKE**2 * 8):
+    for size in (ALIKE, ALIKE**2):
         small = fragments[n_rows < size]
         if len(small) >= ALIKE:
             inside = " OR ".join(f"(_rowid >= {k << 32} AND _rowid < {(k + 1) << 32})" for k in small.tolist())
-            rows = table.search().where(inside).limit(len(places)).to_arrow()
-            table.merge_insert("id").when_matched_update_all().execute(rows)
+            put(table, table.search().where(inside).limit(len(places)).to_arrow())
             break
     if len(places) >= LARGE and n_unindexed(table, "id") >= LARGE:
         table.create_index("id", config=BTree())
     if sum(1 for _ in (folder / f"{table.name}.lance" / "_versions").iterdir()) > VERSIONS:
         prune(table)
         index(table, vectors)
+
+
+def put(table: Table, rows: pa.Table) -> None:
+    """Replaces the rows whose id is there, and adds the others: PORTION rows in one step."""
+    for start in range(0, rows.num_rows, PORTION):
+        merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+        # by way of the index of ids it is slower, and hangs sooner
+        merge.use_index(False).execute(rows.slice(start, PORTION), timeout=timedelta(minutes=10))
 
 
 def index(table: Table, vectors: Iterable[str]) -> None:
