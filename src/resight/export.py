@@ -8,8 +8,10 @@ with a text tower, `aligned` [B, A]. The text graph takes `tokens`, int64 [B, L]
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
+import io
 import json
 import logging
 import shutil
@@ -269,16 +271,17 @@ def _quantise(
     listed = list(inputs())
     if not listed:
         raise DataError(f"--data: {len(samples)} pictures are less than --batch {n}. Name more.")
-    nncf.set_log_level(logging.ERROR)  # its bars too
-    model = nncf.quantize(
-        onnx.load(path),
-        nncf.Dataset(listed),
-        model_type=nncf.ModelType.TRANSFORMER if isinstance(encoder.clip.config.image, ViTConfig) else None,
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(listed),
-        # what makes vectors 1 long, and pixels normal, stays exact
-        ignored_scope=nncf.IgnoredScope(types=["Div", "Sub", "ReduceL2", "Clip"], validate=False),
-    )
+    nncf.set_log_level(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars know no pipe
+        model = nncf.quantize(
+            onnx.load(path),
+            nncf.Dataset(listed),
+            model_type=nncf.ModelType.TRANSFORMER if isinstance(encoder.clip.config.image, ViTConfig) else None,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(listed),
+            # what makes vectors 1 long, and pixels normal, stays exact
+            ignored_scope=nncf.IgnoredScope(types=["Div", "Sub", "ReduceL2", "Clip"], validate=False),
+        )
     onnx.helper.set_model_props(model, about)
     onnx.save(model, path)
 

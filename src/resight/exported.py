@@ -34,8 +34,8 @@ Graph = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[np.float32]]
 """Inputs by name → outputs by name."""
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
-HINTS = {"float32": "f32", "float16": "f16", "bf16": "bf16", "int8": "f32"}
-"""What OpenVINO computes in; unasked it takes bf16 for float32 wherever the processor has it."""
+HINTS = {"float32": "f32", "float16": "f16", "bf16": "bf16", "int8": "bf16"}
+"""What OpenVINO computes in, beside int8; unasked it takes bf16 for float32 wherever the processor has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,8 @@ class ExportedEncoder:
             raise CheckpointError(
                 f"{folder / 'encoder.json'}: is no whole description of an exported encoder ({found}). {remedy}"
             ) from error
-        image, *text = (open_graph(path, HINTS[form.precision]) for path in paths)
+        hints = HINTS[form.precision], "f32" if form.precision == "int8" else HINTS[form.precision]
+        image, *text = (open_graph(path, hint) for path, hint in zip(paths, hints, strict=False))
         return ExportedEncoder(
             form, preprocess, card, fingerprint, side=side, image=image, text=text[0] if text else None
         )
@@ -236,7 +237,10 @@ class ExportedEncoder:
     def _joined(
         found: Sequence[Mapping[str, NDArray[np.float32]]], name: str, n: int, width: int
     ) -> NDArray[np.float32]:
-        return stack([part[name] for part in found], width)[:n]
+        vectors = stack([part[name] for part in found], width)[:n]
+        # graphs of halves divide in halves, and their lengths are 1 to three digits
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+        return vectors
 
 
 def normalise(images: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.float32]:
