@@ -30,8 +30,8 @@ class Record:
 
     path: absolute. identity: the original one as text; None is unknown, and a distractor when it lies in a gallery:
     it matches nobody. camera and view: text, None is unknown, and an unknown camera equals no other. box: left, top,
-    right, bottom in pixels of the upright picture; None is the whole picture. time: UTC seconds since 1970. fields: what
-    else was said of it, as pairs of name and value; records that differ in these alone are equal.
+    right, bottom in pixels of the upright picture; None is the whole picture. time: UTC seconds since 1970.
+    fields: what else was said of it, as pairs of name and value; records that differ in these alone are equal.
     """
 
     path: Path

@@ -71,7 +71,8 @@ class EncoderArguments:
     """What turns pictures into vectors."""
 
     encoder: tyro.conf.Positional[str]
-    """An encoder folder or an exported one, an alias (openai:ViT-B-16), hf-hub:owner/name, a checkpoint, or random:WIDTHxDEPTH[/PATCH]."""
+    """An encoder folder or an exported one, an alias (openai:ViT-B-16), hf-hub:owner/name, a checkpoint, or
+    random:WIDTHxDEPTH[/PATCH]."""
     clip: ClipArguments = field(default_factory=ClipArguments)
     device: str = "auto"
     """auto (a GPU where there is one), cpu, or a PyTorch device such as cuda:1."""
