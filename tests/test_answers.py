@@ -24,7 +24,9 @@ FIRST = MARGIN + PLACE + 2 * FRAME + APART  # left edge of the first match's fra
 def ranked(picture: Callable[..., Path]) -> Ranked:
     """A blue picture's caption; of its eight grey matches the second and the third are right."""
     size = (40, 80)
-    matches = [Match(Record(picture(f"{k}.png", colour=GREY, size=size)), 0.9 - k / 10, k in (1, 2)) for k in range(8)]
+    matches = [
+        Match(Record(picture(f"{k}.png", colour=GREY, size=size)), 0.9 - k / 10, k in (1, 2), k + 1) for k in range(8)
+    ]
     own = Record(picture("own.png", colour=BLUE, size=size), "p")
     return Ranked(own, 0.58, 2, tuple(matches), "a person in blue")
 
@@ -90,7 +92,7 @@ def test_a_box_is_cut_out_and_a_short_list_is_no_trouble(tmp_path: Path) -> None
     halves.paste(BLUE, (50, 0, 100, 100))
     halves.save(tmp_path / "halves.png")
     record = Record(tmp_path / "halves.png", "p", box=(60, 0, 100, 100))
-    image = pixels(Ranked(record, 1.0, 1, (Match(record, 0.5, True),), "blue"))
+    image = pixels(Ranked(record, 1.0, 1, (Match(record, 0.5, True, 1),), "blue"))
     assert not ((image[..., 0] > 200) & (image[..., 1] < 30)).any()
     assert near(image, BLUE).any()
 
@@ -98,7 +100,7 @@ def test_a_box_is_cut_out_and_a_short_list_is_no_trouble(tmp_path: Path) -> None
 @pytest.mark.parametrize("size", [(2000, 2), (2, 2000), (1, 1)])
 def test_needles_are_drawn(picture: Callable[..., Path], size: tuple[int, int]) -> None:
     record = Record(picture("needle.png", size=size), "p")
-    image = draw_answers([Ranked(record, 1.0, 1, (Match(record, 1.0, True),), "thin")] * 2, "needles")
+    image = draw_answers([Ranked(record, 1.0, 1, (Match(record, 1.0, True, 1),), "thin")] * 2, "needles")
     assert image.height < 1000
 
 

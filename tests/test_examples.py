@@ -2,19 +2,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from resight.examples import (
     N_CAPTIONS,
-    N_EXAMPLES,
-    N_RANKS,
     N_SHOWN,
     N_SHOWN_TO_CAPTION,
     Ranked,
+    compare_pictures,
     rank_captions,
-    rank_examples,
 )
 from resight.metrics import Ties
 from resight.types import Embeddings, Record
@@ -48,24 +47,55 @@ GALLERY = [record(1, "p", "a"), record(2, "q", "b"), record(3, "p", "b"), record
 PICTURES = at_angles([0.0, 0.1, 0.2, 0.3, 0.4], [*QUERY, *GALLERY])
 
 
+def look(pictures: Embeddings, query: list[Record], gallery: list[Record], **rule: Any) -> list[Ranked]:
+    """The list of every query that has something to find, the best first."""
+    n_left_out = rule.pop("n_left_out", 0)
+    records = list(dict.fromkeys([*query, *gallery]))
+    comparison = compare_pictures(pictures, records, query, gallery, **rule)
+    ranking = comparison.rank()
+    return [comparison.look(q, ranking, n_left_out=n_left_out) for q in comparison.by_precision(ranking)]
+
+
 def test_the_query_s_own_camera_is_left_out() -> None:
-    found = rank_examples(PICTURES, [*QUERY, *GALLERY], QUERY, GALLERY, cross_camera=True)
-    (ranked,) = found.best
-    assert found.worst == ()  # one query does not stand in both lists
-    assert [(m.record, m.right) for m in ranked.matches] == [
-        (GALLERY[1], False),
-        (GALLERY[2], True),
-        (GALLERY[3], False),
+    (ranked,) = look(PICTURES, QUERY, GALLERY, cross_camera=True)
+    assert [(m.record, m.right, m.rank) for m in ranked.matches] == [
+        (GALLERY[1], False, 1),
+        (GALLERY[2], True, 2),
+        (GALLERY[3], False, 3),
     ]
     assert [m.similarity for m in ranked.matches] == pytest.approx(np.cos([0.2, 0.3, 0.4]), abs=1e-6)
     assert (ranked.query, ranked.average_precision, ranked.first_rank) == (QUERY[0], 0.5, 2)
-    assert found.cmc.tolist() == [0.0] + [1.0] * (N_RANKS - 1)
+    assert ranked.best_right == ranked.matches[1]
+
+
+def test_what_is_left_out_is_shown_without_a_rank_where_asked_for() -> None:
+    (ranked,) = look(PICTURES, QUERY, GALLERY, cross_camera=True, n_left_out=1)
+    assert [(m.record, m.rank) for m in ranked.matches] == list(zip(GALLERY, (0, 1, 2, 3), strict=True))
+    assert ranked.matches[0].right
+    same = [record(10 + k, "p", "a") for k in range(4)]
+    pictures = at_angles(
+        [0.0, 0.01, 0.02, 0.03, 0.04, 0.3, 0.5, 0.6], [*QUERY, *same, GALLERY[2], record(20, "p", "a"), GALLERY[1]]
+    )
+    (ranked,) = look(
+        pictures, QUERY, [*same, GALLERY[2], record(20, "p", "a"), GALLERY[1]], cross_camera=True, n_left_out=2
+    )
+    # the two most similar of those left out; none stands in for them
+    assert [m.record.path.stem for m in ranked.matches] == ["10", "11", "3", "2"]
+
+
+def test_the_best_right_picture_may_stand_below_the_list() -> None:
+    gallery = [*(record(100 + k, f"other {k}", "b") for k in range(N_SHOWN + 2)), record(3, "p", "b")]
+    pictures = at_angles([0.0, *(0.1 + 0.01 * k for k in range(N_SHOWN + 3))], [*QUERY, *gallery])
+    (ranked,) = look(pictures, QUERY, gallery, cross_camera=True)
+    assert len(ranked.matches) == N_SHOWN
+    assert ranked.best_right is not None
+    assert (ranked.best_right.record, ranked.best_right.rank) == (gallery[-1], N_SHOWN + 3)
 
 
 def test_any_camera_keeps_it() -> None:
-    found = rank_examples(PICTURES, [*QUERY, *GALLERY], QUERY, GALLERY, cross_camera=False)
-    assert [m.record for m in found.best[0].matches] == GALLERY
-    assert found.best[0].average_precision == pytest.approx((1 + 2 / 3) / 2)
+    (ranked,) = look(PICTURES, QUERY, GALLERY, cross_camera=False)
+    assert [m.record for m in ranked.matches] == GALLERY
+    assert ranked.average_precision == pytest.approx((1 + 2 / 3) / 2)
 
 
 def plainly(
@@ -108,63 +138,28 @@ def test_lists_and_average_precision_equal_a_plain_loop(cross_camera: bool, ties
     ]
     corners = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0.5, 0.5, 0.5, 0.5], [0, 0, 1, 0]])
     pictures = embeddings(corners[generator.integers(4, size=60)], records)
-    found = rank_examples(pictures, records, records, records, cross_camera=cross_camera, ties=ties)
+    found = look(pictures, records, records, cross_camera=cross_camera, ties=ties)
     similarities = pictures.embedding @ pictures.embedding.T
     truth = {}
     for q, query in enumerate(records):
         ordered, precision = plainly(query, records, similarities[q].tolist(), cross_camera, ties)
         if query.identity is not None and not np.isnan(precision):
             truth[query] = ordered, precision
-    for ranked in (*found.best, *found.worst):
+    for ranked in found:
         ordered, precision = truth[ranked.query]
         assert ranked.average_precision == pytest.approx(precision)
         assert [m.record for m in ranked.matches] == ordered[:N_SHOWN]
         assert all(m.right == (m.record.identity == ranked.query.identity) for m in ranked.matches)
         assert ordered[ranked.first_rank - 1].identity == ranked.query.identity
         assert all(other.identity != ranked.query.identity for other in ordered[: ranked.first_rank - 1])
-    firsts = [
-        next(rank for rank, other in enumerate(ordered, 1) if other.identity == query.identity)
-        for query, (ordered, _) in truth.items()
-    ]
-    assert found.cmc == pytest.approx([np.mean(np.array(firsts) <= k) for k in range(1, N_RANKS + 1)])
-    best = sorted(truth, key=lambda query: -truth[query][1])  # stable
-    assert [r.query for r in found.best] == one_each(best)
-    worst = sorted(truth, key=lambda query: truth[query][1])
-    assert [r.query for r in found.worst] == one_each([q for q in worst if q not in {r.query for r in found.best}])
-
-
-def one_each(ordered: list[Record]) -> list[Record]:
-    kept: list[Record] = []
-    for one in ordered:
-        if one.identity not in {other.identity for other in kept}:
-            kept.append(one)
-    return kept[:N_EXAMPLES]
-
-
-def test_equal_queries_keep_their_order_and_an_identity_comes_once() -> None:
-    """Every query finds its picture first, so nothing but the order of the queries decides."""
-    names = [f"p{k}" for k in range(9) for _ in range(2)]
-    query = [record(k, name, "a") for k, name in enumerate(names)]
-    gallery = [record(100 + k, f"p{k}", "b") for k in range(9)]
-    vectors = np.concatenate([np.repeat(np.eye(9), 2, axis=0), np.eye(9)])
-    found = rank_examples(
-        embeddings(vectors, [*query, *gallery]), [*query, *gallery], query, gallery, cross_camera=True
-    )
-
-    def places(lists: tuple[Ranked, ...]) -> list[int]:
-        return [query.index(ranked.query) for ranked in lists]
-
-    assert places(found.best) == [0, 2, 4, 6, 8, 10]
-    assert places(found.worst) == [1, 3, 5, 7, 9, 11]
+    assert [ranked.query for ranked in found] == sorted(truth, key=lambda query: -truth[query][1])  # stable
 
 
 def test_a_query_without_anything_to_find_is_in_no_list() -> None:
     query = [record(0, "p", "a"), record(1, "lonely", "a"), record(2, None, "a")]
     gallery = [record(3, "p", "b"), record(4, None, "b")]
     pictures = at_angles([0, 1, 2, 0.1, 2.1], [*query, *gallery])
-    found = rank_examples(pictures, [*query, *gallery], query, gallery, cross_camera=True)
-    assert [ranked.query for ranked in (*found.best, *found.worst)] == query[:1]
-    assert found.cmc.tolist() == [1.0] * N_RANKS
+    assert [ranked.query for ranked in look(pictures, query, gallery, cross_camera=True)] == query[:1]
 
 
 def captions_of(vectors: np.ndarray, query: list[Record]) -> Embeddings:

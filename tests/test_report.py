@@ -127,7 +127,7 @@ def test_the_open_set_has_a_line_of_its_own() -> None:
 
 def test_json_gives_everything_back(tmp_path: Path) -> None:
     what = report(reranked=BETTER, pairs=(CameraPair("c1", "c2", 12, SCORES),))
-    write_json(what, tmp_path / "new")
+    write_json(as_json(what), tmp_path / "new")
     stored = json.loads((tmp_path / "new" / "report.json").read_text(encoding="utf-8"))
     assert stored == json.loads(json.dumps(as_json(what)))
     assert stored["tasks"][0]["scores"] == SCORES
@@ -144,4 +144,4 @@ def test_json_leaves_the_answers_out() -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        write_json(report(), tmp_path / "file")
+        write_json(as_json(report()), tmp_path / "file")

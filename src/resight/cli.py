@@ -22,7 +22,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command(("demo",), "Draw people, fine-tune, evaluate before and after: the tour, in minutes", "tour:demo"),
+    Command(("demo",), "Draw people, fine-tune, evaluate, and make a gallery: the tour, in minutes", "tour:demo"),
     Command(("data", "make-sample"), "Draw a made-up person data set with captions", "data:make_sample"),
     Command(("data", "check"), "Find what is wrong with a data set", "data:check"),
     Command(("data", "audit"), "Find likely label faults, and decide about them on a page", "audit:audit"),
@@ -57,6 +57,7 @@ COMMANDS = (
     Command(("compare",), "Say whether two pictures show the same individual", "calibrate:compare"),
     Command(("embed",), "Turn pictures into vectors, and save them", "encoding:embed"),
     Command(("evaluate",), "Measure mAP, CMC and mINP on query and gallery", "encoding:evaluate"),
+    Command(("report",), "Explain a run or an encoder: a page of lists, reasons and relevance maps", "explain:report"),
     Command(
         ("cluster",), "Say who is who among pictures without names, as a table and contact sheets", "cluster:cluster"
     ),

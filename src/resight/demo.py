@@ -27,17 +27,18 @@ from resight.data.sample import make_sample
 from resight.embed import EmbedConfig
 from resight.encoder import Encoder
 from resight.engine import Engine
-from resight.environment import default_cache, describe
+from resight.environment import default_cache
 from resight.errors import ConfigError, DataError
-from resight.evaluate import Rules, compare, sides
-from resight.examples import rank_examples
+from resight.evaluate import Rules, sides
+from resight.explaining import explain
 from resight.gallery.rows import Gallery
 from resight.gallery.store import create, open_gallery
 from resight.gallery_encoder import describe as describe_encoder
 from resight.launch import Order, launch
 from resight.optim import Descent
-from resight.page import Measured, Page, write_page
+from resight.page import Page, write_page
 from resight.recipes import clip_reid
+from resight.reproduction import reproduce
 from resight.starting import Start
 from resight.types import Record, Splits
 
@@ -84,15 +85,20 @@ def demo(out: Path, *, n_identities: int, epochs: int, seed: int, init: str, dev
     trained = launch(order, splits)
     assert trained is not None  # one process
     tell(f"trained: {out / 'run' / 'encoder'}")
-    before, after = (_measure(encoder, splits, seed) for encoder in (start, trained))
-    reports.write_json(after.report, out)
+    config, rules = EmbedConfig(cache=default_cache()), Rules(seed=seed)
+    before = explain(start, splits, rules=rules, config=config, n_queries=1)
+    measured = time.perf_counter()
+    after = explain(trained, splits, rules=rules, config=config)
+    seconds = time.perf_counter() - measured
+    reproduction = reproduce(after.report, splits, command=shlex.join(order.command), seconds=seconds, run=out / "run")
+    reports.write_json(reports.explained_json(after, reproduction), out)
     page = Page(
         title="People found again: the tour of resight",
-        trained=f"{init} was fine-tuned by CLIP-ReID for {epochs} epochs on {len(splits.train)} drawn pictures.",
+        about=f"{init} was fine-tuned by CLIP-ReID for {epochs} epochs on {len(splits.train)} drawn pictures.",
         after=after,
         before=before,
         curves=read_curves(out / "run" / "metrics.jsonl"),
-        reproduce=_reproduce(order, after),
+        reproduction=reproduction,
     )
     write_page(page, out / "report.html")
     tell("evaluated before and after, on people it never saw")
@@ -154,16 +160,6 @@ def _settings(splits: Splits, start: Encoder, epochs: int, seed: int, device: st
     )
 
 
-def _measure(encoder: Encoder, splits: Splits, seed: int) -> Measured:
-    query, gallery = sides(splits)
-    records = list(dict.fromkeys((*query, *gallery)))
-    pictures = embeddings.embed(encoder, records, EmbedConfig(cache=default_cache()))
-    captions = embeddings.embed_captions(encoder, query) if encoder.can_read else None
-    report = compare(splits, pictures, records, captions, rules=Rules(seed=seed), source=encoder.card.source)
-    cross_camera = report.tasks[0].protocol == "cross-camera"
-    return Measured(report, rank_examples(pictures, records, query, gallery, cross_camera=cross_camera))
-
-
 def _fill_gallery(out: Path, encoder: Encoder, splits: Splits, records: Sequence[Record]) -> str:
     """Leaves the records in the gallery in `out`, with thresholds from query and gallery; what was made, in words."""
     place, folder = str(out / "gallery"), out / "run" / "encoder"
@@ -188,16 +184,3 @@ def _program() -> list[str]:
         return ["resight"]
     beside = Path(sys.executable).with_name("resight")
     return [os.path.relpath(beside)] if beside.exists() else [sys.executable, "-m", "resight"]
-
-
-def _reproduce(order: Order, after: Measured) -> dict[str, str]:
-    machine = describe()
-    return {
-        "command": shlex.join(order.command),
-        "resight": str(machine["resight"]),
-        "libraries": ", ".join(f"{name} {version}" for name, version in machine["libraries"].items()),
-        "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['system']}",
-        "data": f"{after.report.data_name}, fingerprint {after.report.data}",
-        "seed": str(order.settings.engine.seed),
-        "settings": str(order.out / "config.json"),
-    }

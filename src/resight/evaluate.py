@@ -160,7 +160,7 @@ def evaluate(
     missing (all before anything is embedded), and when a picture cannot be read.
     """
     rules = rules or Rules()
-    plan = _plan(splits, rules, subset, with_text=encoder.can_read)
+    plan = plan_comparison(splits, rules, subset, with_text=encoder.can_read)
     require_pictures(plan.records, splits.root)
     pictures = embed(encoder, plan.records, config, progress=progress)
     captions = embed_captions(encoder, plan.query, precision=config.precision) if plan.words else None
@@ -226,7 +226,7 @@ def compare(
     of the query's captions, or None. source: what to call the encoder. Raises DataError for a picture's vector that is
     not of length 1, and as `evaluate` does.
     """
-    plan = _plan(splits, rules, subset, with_text=captions is not None and pictures.aligned is not None)
+    plan = plan_comparison(splits, rules, subset, with_text=captions is not None and pictures.aligned is not None)
     require_unit_length(pictures)
     position = {record: row for row, record in enumerate(records)}
     query_rows = np.array([position[record] for record in plan.query])
@@ -276,7 +276,7 @@ def require_unit_length(pictures: Embeddings) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """What will be compared, known before anything is embedded.
 
     protocol: of the first task. pictures: the rule by which pictures are compared with pictures, None where they are
@@ -295,7 +295,7 @@ class _Plan:
         return list(dict.fromkeys((*self.query, *self.gallery)))
 
 
-def _plan(splits: Splits, rules: Rules, subset: Subset, *, with_text: bool) -> _Plan:
+def plan_comparison(splits: Splits, rules: Rules, subset: Subset, *, with_text: bool) -> Plan:
     """Raises DataError when there is nothing to compare, ConfigError when the rules ask for what cannot be had."""
     query, gallery = sides(splits, subset)
     notes = []
@@ -326,7 +326,7 @@ def _plan(splits: Splits, rules: Rules, subset: Subset, *, with_text: bool) -> _
         raise ConfigError("A table of camera pairs compares pictures of known cameras. Leave out --camera-pairs.")
     if rules.rerank is not None and pictures is None:
         raise ConfigError("Re-ranking compares pictures with pictures, not with words. Leave out --rerank.")
-    return _Plan(query, gallery, protocol, pictures, words, tuple(notes))
+    return Plan(query, gallery, protocol, pictures, words, tuple(notes))
 
 
 def _rule_beside_words(query: Sequence[Record], gallery: Sequence[Record], no_camera: bool) -> Protocol | None:

@@ -263,6 +263,7 @@ def need(library: str) -> Any:
 
 def _open_onnx(path: Path, precision: str) -> Graph:
     runtime = need("onnxruntime")
+    runtime.disable_telemetry_events()  # nobody is told what is embedded where
     try:
         session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # of its own, one class for each kind of fault

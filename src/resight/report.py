@@ -1,4 +1,4 @@
-"""A Report as a table for people, and as JSON."""
+"""A Report as a table for people, and as JSON; what explains it, too."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from resight.embed import prepare_folder
+from resight.errors import DataError
 from resight.evaluate import ENDS_OF_TIES, RANKS, CameraPair, Report, Task
+from resight.examples import Match
+from resight.explaining import Explained, Explanation, Lists
 from resight.open_set import RATES as RATES_OF_OPEN_SET
 from resight.open_set import OpenSet
+from resight.reproduction import Reproduction
 
 COLUMNS = ("mAP", *(f"R{rank}" for rank in RANKS), "mINP")
 
@@ -114,8 +118,55 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def write_json(report: Report, folder: Path) -> None:
+def explained_json(explanation: Explanation, reproduction: Reproduction) -> dict[str, Any]:
+    """As `as_json`, with what explains the figures: lists with reasons, their counts, and what to reproduce them by."""
+    return as_json(explanation.report) | {
+        "lists": [_lists(one) for one in explanation.lists],
+        "explanation_notes": list(explanation.notes),
+        "reproduction": asdict(reproduction),
+    }
+
+
+def _lists(lists: Lists) -> dict[str, Any]:
+    return {
+        "task": lists.task,
+        "cmc": lists.cmc.tolist(),
+        "n_failed": lists.n_failed,
+        "n_right": lists.n_right,
+        "n_unanswered": lists.n_unanswered,
+        "n_judged": {"failed": lists.n_judged[0], "right": lists.n_judged[1]},
+        "reasons": [asdict(one) for one in lists.reasons],
+        "queries": [_explained(one) for one in lists.shown],
+    }
+
+
+def _explained(one: Explained) -> dict[str, Any]:
+    ranked = one.ranked
+    return {
+        "query": str(ranked.query.path),
+        "identity": ranked.query.identity,
+        "camera": ranked.query.camera,
+        "caption": ranked.caption,
+        "average_precision": ranked.average_precision,
+        "first_rank": ranked.first_rank,
+        "reasons": [asdict(reason) for reason in one.reasons],
+        "matches": [_match(match) for match in ranked.matches],
+        "best_right": _match(ranked.best_right) if ranked.best_right else None,
+    }
+
+
+def _match(match: Match) -> dict[str, Any]:
+    record = match.record
+    about = {"picture": str(record.path), "identity": record.identity, "camera": record.camera}
+    return about | {"similarity": match.similarity, "right": match.right, "rank": match.rank or None}
+
+
+def write_json(values: dict[str, Any], folder: Path) -> None:
     """Writes `report.json` into `folder`. Raises DataError when it cannot be written."""
     prepare_folder(folder)
-    text = json.dumps(as_json(report), indent=2, ensure_ascii=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    path = folder / "report.json"
+    try:
+        text = json.dumps(values, indent=2, ensure_ascii=False, default=str)
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error}). Free the disk or name another place.") from error

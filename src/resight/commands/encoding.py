@@ -153,7 +153,7 @@ def evaluate(arguments: EvaluateCommand) -> int:
             progress=progress,
         )
     if arguments.out is not None:
-        reports.write_json(report, arguments.out)
+        reports.write_json(reports.as_json(report), arguments.out)
         if report.answers:
             title = f"{report.encoder} on {report.data_name}, {report.subset}"
             write_answers(report.answers, title, arguments.out / "answers.jpg")
