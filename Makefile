@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all check bench mini-clip mini-vit mini-resnet clean
+.PHONY: demo test test-all check docs bench mini-clip mini-vit mini-resnet clean
 
 demo: $(VENV)/ready  ## draw people, fine-tune, evaluate before and after, write demo-output/report.html; goes on when interrupted
 	$(BIN)/resight demo --out demo-output
@@ -12,13 +12,18 @@ test: $(VENV)/ready  ## the quick suite
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-all: $(VENV)/ready  ## with the slow tests
-	$(BIN)/python -m pytest -m "not gpu" --durations=10
+	$(BIN)/python -m pytest -m "not gpu and not docs" --durations=10
 
 check: $(VENV)/ready  ## style, types, and the tests that hold the shape of the project
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_structure.py
+
+docs: $(VENV)/ready  ## the documentation as site/index.html, which needs no network; then runs every command and program it shows
+	$(BIN)/python docs/tools/settings.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	$(BIN)/python -m pytest -m docs -n auto --dist loadgroup tests/docs
 
 bench: $(VENV)/ready  ## the benchmarks; each prints one table
 	$(BIN)/python benchmarks/bench_evaluate.py
@@ -45,7 +50,7 @@ $(MINI_OUT)/pictures/index.csv: | $(VENV)/ready
 	$(BIN)/python mini/draw.py $(@D) --pictures $(MINI_PICTURES) --seed 1
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output mini-output
+	rm -rf $(VENV) build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output mini-output
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'resight needs Python 3.11 or newer; found ' + sys.version.split()[0] + '. Name another: make PYTHON=python3.12')"
