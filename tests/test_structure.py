@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import get_type_hints
+from typing import TypeVar, get_type_hints
 
 import pytest
 
@@ -255,12 +255,11 @@ def reads_of(name: str) -> set[str]:
     """Attributes that the package reads of variables and of `self`, where they are annotated as the class `name`."""
     found: set[str] = set()
     for path in modules():
-        tree = parsed(path)
-        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        for function in nodes(path, ast.FunctionDef):
             arguments = [*function.args.args, *function.args.kwonlyargs]
             holders = {a.arg for a in arguments if a.annotation and name in written(a.annotation)}
             found |= {read.split(".", 1)[1] for read in attributes(function) if read.split(".")[0] in holders}
-        for holder in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for holder in nodes(path, ast.ClassDef):
             fields = {
                 f.target.id for f in holder.body if isinstance(f, ast.AnnAssign) and name in written(f.annotation)
             }
@@ -268,7 +267,7 @@ def reads_of(name: str) -> set[str]:
                 found |= {read.removeprefix("self.") for read in attributes(holder) if read.startswith("self.")}
             found |= {
                 read.split(".", 2)[2]
-                for read in attributes(tree)
+                for read in attributes(parsed(path))
                 if read.count(".") > 1 and read.split(".")[1] in fields
             }
     return {read.split(".")[0] for read in found}
@@ -277,6 +276,14 @@ def reads_of(name: str) -> set[str]:
 @functools.cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
+
+
+Node = TypeVar("Node", bound=ast.AST)
+
+
+@functools.cache
+def nodes(path: Path, kind: type[Node]) -> list[Node]:
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, kind)]
 
 
 written = functools.cache(ast.unparse)  # the same annotations are looked at for every class of settings
@@ -306,6 +313,12 @@ def test_an_unread_setting_would_be_found() -> None:
     """The rule above sees through equal names: `json` of one command is not read by another."""
     assert "json" in reads_of("DoctorCommand")
     assert "json" not in reads_of("DemoCommand")
+
+
+def test_the_document_of_the_design_names_every_module_on_its_layer() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", (ROOT / "docs" / "design.md").read_text(), flags=re.MULTILINE)
+    named = {(name, int(layer)) for layer, told in rows for name in re.findall(r"(?:^|· )`(\w+)/?`", told)}
+    assert named == {(name, layer) for name, layer in LAYERS.items() if not name.startswith("__")}
 
 
 def tracked_files() -> list[Path]:

@@ -281,7 +281,8 @@ class _Run:
     def _relabel(self, entries: Sequence[Entry]) -> int:
         """Updates rows of which more is known than before, or something else; how many."""
         labelled = [entry for entry in entries if _labels(entry)]
-        before = {row.entry.id: row.entry for row in self._gallery.get(list({entry.id for entry in labelled}))}
+        rows = self._gallery.get(list({entry.id for entry in labelled}), thumbnails=False)
+        before = {row.entry.id: row.entry for row in rows}
         after = dict(before)
         for entry in labelled:
             if entry.id in after:

@@ -19,3 +19,7 @@ class CheckpointError(ResightError):
 
 class GalleryError(ResightError):
     """A gallery is missing, damaged, full, of another encoder, or its server does not answer."""
+
+
+class NoGalleryError(GalleryError):
+    """Nobody has made a gallery there yet."""

@@ -97,7 +97,7 @@ def seek(
 
 def seek_rows(gallery: Gallery, ids: Sequence[str]) -> Sought:
     """The rows' own vectors, pooled. Raises GalleryError for an id that is not there."""
-    rows = gallery.get(ids)
+    rows = gallery.get(ids, thumbnails=False)
     missing = sorted(set(ids) - {row.entry.id for row in rows})
     if missing:
         raise GalleryError(f"row {missing[0]}: is not in the gallery. `resight gallery list` shows the ids.")
@@ -163,7 +163,7 @@ def _by_both(gallery: Gallery, sought: Sought, terms: Terms) -> list[Match]:
     n = max(terms.top, min(N_CANDIDATES * terms.top, MOST))
     by_picture = gallery.search(sought.picture, by="embedding", top=n, where=terms.where, exact=terms.exact)
     by_words = gallery.search(sought.words, by="aligned", top=n, where=terms.where, exact=terms.exact)
-    rows = gallery.get(sorted({match.entry.id for match in (*by_picture, *by_words)}))
+    rows = gallery.get(sorted({match.entry.id for match in (*by_picture, *by_words)}), thumbnails=False)
     if not rows:
         return []
     pictures = np.stack([row.embedding for row in rows]) @ sought.picture

@@ -112,6 +112,10 @@ def test_rows_come_back_as_they_went_in(gallery: Gallery, draw: Draw, same: Same
     found = gallery.get([rows[k].entry.id for k in order] + ["not there", "not 'there' either"])
     assert len(found) == len(order)
     assert all(same(rows[k], row) for k, row in zip(order, found, strict=True))
+    for row in gallery.get(["r003", "r001"], thumbnails=False):
+        whole = rows[int(row.entry.id[1:])]
+        assert whole.thumbnail
+        assert same(row, dataclasses.replace(whole, thumbnail=b""))
     wanted = ["r007", "nothing", "r001"]
     assert gallery.contents(wanted) == {"r007": "content 7", "r001": "content 1"}
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 
 from resight.adding import Sighting, add
 from resight.cli import main
@@ -81,6 +82,45 @@ def test_a_token_that_no_header_can_hold(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("RESIGHT_TOKEN", "two words")
     assert main(["serve", "gallery", "--port", "0"]) == 2
     assert "The token holds what no header can" in capsys.readouterr().err
+
+
+def test_one_command_leads_from_a_folder_to_the_page(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the same command again adds what is new, without naming the encoder."""
+    new, apps = tmp_path / "new", []
+    monkeypatch.setattr(serve, "run", lambda app, *_, **__: apps.append(app))
+    crops = tmp_path / "crops"
+    for name in ("red", "blue"):
+        (crops / name).mkdir(parents=True)
+        shutil.copy(people / f"{name}-0.jpg", crops / name)
+    command = ["serve", str(new), "--data", str(crops), "--port", "0", "--device", "cpu"]
+    assert main(command) == 2
+    assert f"{new}: is no gallery yet" in capsys.readouterr().err
+    assert not new.exists()
+    assert main([*command, "--encoder", "random:64x2/8"]) == 0
+    assert "2 pictures added" in capsys.readouterr().out
+    shutil.copy(people / "red-1.jpg", crops / "red")
+    (crops / "red" / "broken.jpg").write_bytes(b"no picture")
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "1 pictures added, 2 were there, 1 left out; 3 rows" in captured.out
+    assert "broken.jpg" in captured.err
+    assert len(apps) == 2
+    with TestClient(apps[1], base_url="http://localhost:8008") as client:
+        asked = {"picture": ("who.jpg", (people / "red-1.jpg").read_bytes())}
+        found = client.post("/search", files=asked).json()["found"]
+    assert [one["identity"] for one in found] == ["red", "red", "blue"]
+    assert found[0]["similarity"] > 0.99999
+
+
+def test_pictures_that_cannot_be_read_at_all_leave_no_gallery(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data", str(tmp_path / "nowhere"), "--encoder", "random:64x2/8", "--port", "0"]
+    assert main(["serve", str(tmp_path / "new"), *flags]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 @contextmanager

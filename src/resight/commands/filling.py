@@ -1,4 +1,4 @@
-"""What `resight gallery create` and `resight gallery add` share: where pictures come from, and adding them."""
+"""What `resight gallery` and `resight serve` share: a new gallery, where pictures come from, and adding them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -131,6 +131,19 @@ def as_they_come(file: int) -> Iterator[str | None]:
         if lines.empty() and time.monotonic() - paused > SLOWNESS:
             yield None
             paused = time.monotonic()
+
+
+def begin(place: str, source: str, *, device: str, options: Mapping[str, Any]) -> tuple[Gallery, Embedder]:
+    """A new gallery and its encoder, with the encoder's calibration. source, options: as `open_embedder` takes them."""
+    from resight.calibrating import stored
+    from resight.gallery.store import create
+    from resight.gallery_encoder import describe
+    from resight.opening import open_embedder
+
+    encoder = open_embedder(source, device=device, **options)
+    calibration = stored(encoder, Path(source))
+    learned = None if calibration is None else calibration.as_dict()
+    return create(place, describe(encoder, source, options, learned)), encoder
 
 
 def fill(

@@ -21,7 +21,7 @@ from resight.commands.arguments import (
     print_json,
     say,
 )
-from resight.commands.filling import PicturesArguments, fill
+from resight.commands.filling import PicturesArguments, begin, fill
 from resight.commands.rows import fields_text, print_columns, time_text
 from resight.data.labels import Labels, read_labels
 from resight.errors import ConfigError, GalleryError
@@ -62,19 +62,11 @@ class CreateCommand:
 
 
 def create(arguments: CreateCommand) -> int:
-    from resight.calibrating import stored
-    from resight.gallery.store import create as create_gallery
-    from resight.gallery_encoder import describe
-    from resight.opening import open_embedder
-
     arguments.embed.config()
     with ExitStack() as stack:
         pictures: Iterable[Record | None] = arguments.pictures.read() if arguments.pictures.given() else ()
         options = arguments.clip.options() | ({"seed": arguments.seed} if arguments.seed else {})
-        encoder = open_embedder(arguments.encoder, device=arguments.device, **options)
-        calibration = stored(encoder, Path(arguments.encoder))
-        learned = None if calibration is None else calibration.as_dict()
-        gallery = create_gallery(arguments.place, describe(encoder, arguments.encoder, options, learned))
+        gallery, encoder = begin(arguments.place, arguments.encoder, device=arguments.device, options=options)
         stack.callback(gallery.close)
         if not arguments.pictures.given():
             print(f"{arguments.place}: a new gallery. `resight gallery add {arguments.place} --data PATH` fills it.")
@@ -192,7 +184,7 @@ def _said_of_all(arguments: UpdateCommand) -> Labels:
 
 def _correct(gallery: Gallery, labels: Sequence[Labels]) -> int:
     """How many rows changed."""
-    before = {row.entry.id: row.entry for row in gallery.get([label.id for label in labels])}
+    before = {row.entry.id: row.entry for row in gallery.get([label.id for label in labels], thumbnails=False)}
     changed = []
     for label in labels:
         fields = {name: value for name, value in {**before[label.id].fields, **label.fields}.items() if value}

@@ -7,17 +7,23 @@ import logging
 import os
 import signal
 import socket
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
-from resight.commands.arguments import say_slow
+from resight.commands.arguments import EmbedArguments, say_slow
+from resight.commands.filling import PicturesArguments, begin, fill
 from resight.environment import Precision
-from resight.errors import ConfigError
+from resight.errors import ConfigError, NoGalleryError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from resight.embedder import Embedder
+    from resight.gallery.rows import Gallery
 
 TOKEN = "RESIGHT_TOKEN"
 LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -28,18 +34,24 @@ STOP_SECONDS = 30  # that requests may take to end, once the service is told to 
 class ServeCommand:
     """Serve a gallery: a page to search it by picture or words, and the same over HTTP for programs.
 
+    With --data the pictures are added first, and a place without a gallery becomes one, so that one command leads from
+    a folder to the page. `resight gallery create` and `resight gallery add` can do more.
+
     Where the environment variable RESIGHT_TOKEN is set, clients must show it; on any address but this machine's own it
     must be set. Ctrl-C and SIGTERM stop the service once what it began is done.
     """
 
     gallery: tyro.conf.Positional[str]
     """The gallery's folder, milvus://HOST:PORT/NAME, or milvus:FILE.db/NAME."""
+    data: Path | None = None
+    """Pictures to add first: a folder, a table, or a benchmark's root. What is there already is not embedded again."""
     host: str = "127.0.0.1"
     """Address to listen on; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from others too."""
     port: int = 8008
     """Port to listen on; 0 takes a free one."""
     encoder: str | None = None
-    """What turns pictures into vectors (default: what the gallery was made with); it must be the same encoder."""
+    """What turns pictures into vectors (default: what the gallery was made with; it must be the same encoder). Where
+    --data makes the gallery it is needed: an encoder folder, an alias (openai:ViT-B-16), resight-mini, and so on."""
     read_only: bool = False
     """Refuse to add and to remove."""
     max_bytes: int = 10_000_000
@@ -64,8 +76,6 @@ def serve(arguments: ServeCommand) -> int:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"{', '.join(missing)}: not installed. Run: pip install resight[serve]")
-    from resight.gallery.store import open_gallery
-    from resight.opening import open_encoder
     from resight.service.app import ServeConfig, create_app
     from resight.service.guard import is_loopback
 
@@ -88,12 +98,36 @@ def serve(arguments: ServeCommand) -> int:
         precision=arguments.precision,
     )
     with listen(arguments.host, arguments.port) as listener:  # first: that a port is taken is said at once
-        gallery = open_gallery(arguments.gallery)
-        encoder = open_encoder(gallery, source=arguments.encoder, device=arguments.device)
-        say_slow(encoder, arguments.precision)
-        run(create_app(gallery, encoder, config), listener, access_log=arguments.access_log)
-        gallery.close()
+        pictures = None if arguments.data is None else PicturesArguments(arguments.data).read()
+        gallery, encoder = _opened(arguments)
+        with closing(gallery):
+            if pictures is not None:
+                how = EmbedArguments(precision=arguments.precision)
+                if (status := fill(gallery, encoder, pictures, how, place=arguments.gallery, as_json=False)) > 1:
+                    return status
+            else:
+                say_slow(encoder, arguments.precision)
+            run(create_app(gallery, encoder, config), listener, access_log=arguments.access_log)
     return 0
+
+
+def _opened(arguments: ServeCommand) -> tuple[Gallery, Embedder]:
+    """The gallery and its encoder; a new one where there is none, and pictures for it are named."""
+    from resight.gallery.store import open_gallery
+    from resight.opening import open_encoder
+
+    try:
+        gallery = open_gallery(arguments.gallery)
+    except NoGalleryError as error:
+        if arguments.data is None:
+            raise
+        if arguments.encoder is None:
+            raise ConfigError(
+                f"{arguments.gallery}: is no gallery yet, and nothing says what turns the pictures of --data into "
+                "vectors. Name it, as --encoder runs/mine/encoder, or --encoder resight-mini."
+            ) from error
+        return begin(arguments.gallery, arguments.encoder, device=arguments.device, options={})
+    return gallery, open_encoder(gallery, source=arguments.encoder, device=arguments.device)
 
 
 def run(app: FastAPI, listener: socket.socket, *, access_log: bool) -> None:

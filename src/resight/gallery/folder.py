@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from resight.errors import GalleryError
+from resight.errors import GalleryError, NoGalleryError
 from resight.gallery.rows import About
 
 if sys.platform != "win32":
@@ -26,14 +26,14 @@ PATIENCE = 60.0
 
 
 def read_note(folder: Path) -> About:
-    """Raises GalleryError when the folder holds no gallery, a damaged one, or one of another format."""
+    """Raises NoGalleryError when the folder holds none, GalleryError for a damaged one, or one of another format."""
     try:
         note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
         if note.pop("format") != FORMAT:
             raise GalleryError(f"{folder}: is a gallery of another format. Use the version of resight that made it.")
         return About(**note)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise GalleryError(f"{folder}: is no gallery. Make one with `resight gallery create`.") from error
+        raise NoGalleryError(f"{folder}: is no gallery. Make one with `resight gallery create`.") from error
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise GalleryError(f"{folder / NOTE}: cannot be read ({error}). Restore the gallery from a copy.") from error
 

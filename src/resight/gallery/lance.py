@@ -65,7 +65,10 @@ def create(folder: Path, about: About) -> LanceGallery:
     """A new gallery in an empty or new folder. Raises GalleryError otherwise."""
     with clearly(folder, "cannot be written"):
         _require_empty(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GalleryError(f"{folder}: cannot be made ({error.strerror}). Name another folder.") from error
         with writing(folder):
             _require_empty(folder)
             try:
@@ -78,7 +81,7 @@ def create(folder: Path, about: About) -> LanceGallery:
 
 
 def open_gallery(folder: Path) -> LanceGallery:
-    """The gallery in a folder. Raises GalleryError when there is none, or a damaged one."""
+    """The gallery in a folder. Raises NoGalleryError when there is none, GalleryError for a damaged one."""
     gallery = LanceGallery(folder)
     if not set(schema(gallery.about)) <= set(gallery.table.schema):
         raise GalleryError(f"{folder}: its rows are not those that its note tells of. Restore it from a copy.")
@@ -149,8 +152,9 @@ class LanceGallery:
                 self._purge()
         return n
 
-    def get(self, ids: Sequence[str]) -> list[Row]:
-        rows = {row.entry.id: row for row in as_rows(self._take(ids))}
+    def get(self, ids: Sequence[str], *, thumbnails: bool = True) -> list[Row]:
+        columns = None if thumbnails else [*KNOWN, *spaces(self.about)]
+        rows = {row.entry.id: row for row in as_rows(self._take(ids, columns))}
         return [rows[id_] for id_ in ids if id_ in rows]
 
     def contents(self, ids: Sequence[str]) -> dict[str, str]:

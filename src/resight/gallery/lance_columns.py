@@ -49,7 +49,8 @@ def as_table(rows: Sequence[Row], about: About) -> pa.Table:
 
 def as_rows(table: pa.Table) -> list[Row]:
     vectors = {name: _matrix(table, name) for name in ("embedding", "aligned") if name in table.column_names}
-    thumbnails = table["thumbnail"].to_pylist()
+    has_thumbnails = "thumbnail" in table.column_names
+    thumbnails = table["thumbnail"].to_pylist() if has_thumbnails else [b""] * table.num_rows
     return [
         Row(entry, vectors["embedding"][k], vectors["aligned"][k] if "aligned" in vectors else None, thumbnails[k])
         for k, entry in enumerate(as_entries(table))

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pymilvus import MilvusClient
 
-from resight.errors import GalleryError
+from resight.errors import GalleryError, NoGalleryError
 from resight.gallery.milvus_collections import (
     N_BYTES,
     N_CELLS,
@@ -100,14 +100,14 @@ def create(place: str, about: About) -> MilvusGallery:
 
 
 def open_gallery(place: str) -> MilvusGallery:
-    """The gallery that `create` made. Raises GalleryError when there is none, or no server answers."""
+    """The gallery that `create` made. Raises NoGalleryError when there is none, GalleryError when no server answers."""
     found = read_place(place)
     client = connect(found, new=False)
     try:
         if found.lite is not None:
             mend(client, found)
         if not asking(found)(client.has_collection, found.name, timeout=CONNECT):
-            raise GalleryError(f"{place}: is no gallery. Make one with `resight gallery create {place}`.")
+            raise NoGalleryError(f"{place}: is no gallery. Make one with `resight gallery create {place}`.")
         return MilvusGallery(found, client)
     except BaseException:
         disconnect(found, client)
@@ -196,8 +196,8 @@ class MilvusGallery:
         self.compact()
         return len(ids)
 
-    def get(self, ids: Sequence[str]) -> list[Row]:
-        columns = [*KNOWN, "thumbnail", *n_numbers(self._fixed, joined=self._joined)]
+    def get(self, ids: Sequence[str], *, thumbnails: bool = True) -> list[Row]:
+        columns = [*KNOWN, *n_numbers(self._fixed, joined=self._joined), *(["thumbnail"] if thumbnails else [])]
         found = self._named(ids, columns, 500)
         rows = {values["id"]: as_row(values, self._fixed) for values in found}
         return [rows[id_] for id_ in ids if id_ in rows]

@@ -88,7 +88,7 @@ def as_entry(columns: Mapping[str, Any]) -> Entry:
 
 
 def as_row(columns: Mapping[str, Any], about: About) -> Row:
-    thumbnail = base64.b64decode(columns["thumbnail"])
+    thumbnail = base64.b64decode(columns.get("thumbnail", ""))
     aligned = None if about.aligned is None else vector_of(columns, "aligned", about)
     return Row(as_entry(columns), vector_of(columns, "embedding", about), aligned, thumbnail)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resight.errors import GalleryError
+from resight.errors import GalleryError, NoGalleryError
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it prints what is raised anyway, and reads this when imported
 try:
@@ -107,7 +107,7 @@ def asking(place: Place) -> Callable[..., Any]:
 
 def _find_file(place: Place, file: Path, *, new: bool) -> None:
     if not new and not file.exists():
-        raise GalleryError(f"{place.said}: is no gallery. Make one with `resight gallery create {place.said}`.")
+        raise NoGalleryError(f"{place.said}: is no gallery. Make one with `resight gallery create {place.said}`.")
     try:
         file.mkdir(parents=True, exist_ok=True)  # a Lite "file" is a folder
     except OSError as error:

@@ -23,7 +23,7 @@ def create(place: str, about: About) -> Gallery:
 
 
 def open_gallery(place: str) -> Gallery:
-    """The gallery that `create` made. Raises GalleryError when there is none."""
+    """The gallery that `create` made. Raises NoGalleryError when there is none, GalleryError when it cannot be read."""
     if place.startswith(MILVUS):
         from resight.gallery import milvus
 
