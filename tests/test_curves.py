@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from resight.charts import Line
-from resight.curves import read_curves, thin
+from resight.curves import Line, read_curves, thin
 from resight.errors import DataError
 
 

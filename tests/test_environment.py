@@ -75,7 +75,7 @@ def test_the_description_names_every_library() -> None:
     assert all(found["libraries"].values())
     assert found["cores"] >= 1
     assert found["memory_gib"] > 0
-    assert set(found["extras"]) == {"serve", "milvus", "export", "plots", "track"}
+    assert set(found["extras"]) == {"serve", "milvus", "export", "track"}
 
 
 def test_default_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

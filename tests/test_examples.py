@@ -162,6 +162,20 @@ def test_a_query_without_anything_to_find_is_in_no_list() -> None:
     assert [ranked.query for ranked in look(pictures, query, gallery, cross_camera=True)] == query[:1]
 
 
+def test_what_a_query_without_anything_to_find_lacks() -> None:
+    query = [record(0, None, "a"), record(1, "p", "a"), record(2, "q", "a"), record(3, "q", "b"), record(4, "r", None)]
+    gallery = [query[1], record(5, "q", "a"), query[4], record(6, None, "b")]
+    records = list(dict.fromkeys([*query, *gallery]))
+    for cross_camera, answered in ((True, [3]), (False, [2, 3])):
+        pictures = at_angles([0.1 * k for k in range(len(records))], records)
+        comparison = compare_pictures(pictures, records, query, gallery, cross_camera=cross_camera)
+        assert np.flatnonzero(comparison.rank().valid).tolist() == answered
+        lacking = [comparison.why_unanswered(q) for q in (0, 1, 4)]
+        assert lacking == ["no known identity", *2 * ["no other picture in the gallery"]]
+        if cross_camera:
+            assert comparison.why_unanswered(2) == "no picture by another camera"
+
+
 def captions_of(vectors: np.ndarray, query: list[Record]) -> Embeddings:
     asked = [(record, caption) for record in query for caption in record.captions]
     made = embeddings(vectors, [record for record, _ in asked])

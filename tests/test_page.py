@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resight.charts import Line
-from resight.curves import StageCurves
+from resight.curves import Line, StageCurves
 from resight.data.benchmarks import Counts
 from resight.data.index import read
 from resight.encoder import Encoder
@@ -152,6 +151,27 @@ def test_lists_name_right_wrong_and_left_out_and_say_why(people: Splits, encoder
         )
 
 
+def test_queries_with_nothing_to_find_are_counted_and_named(people: Splits, encoder: Encoder, tmp_path: Path) -> None:
+    red, green = ([r for r in people.query if r.identity == name] for name in ("red", "green"))
+    gallery = tuple(
+        replace(r, camera="a") if r.identity == "red" else r for r in people.gallery if r.identity != "green"
+    )
+    found = explain(encoder, replace(people, gallery=gallery))
+    html = shown(page(found), tmp_path / "report.html")
+    texts = {one["text"] for one in html.all("summary")}
+    assert "2 queries have no picture by another camera: in no figure" in texts
+    assert "2 queries have no other picture in the gallery: in no figure" in texts
+    assert "2 captions have no other picture in the gallery: in no figure" in texts
+    named = [one["text"] for one in html.all("li") if one["inside"].endswith("details ul")]
+    assert {f"{r.path.name}: {r.identity}, camera a" for r in (*red, *green)} <= set(named)
+    assert "“a green person”, a0.png: green, camera a" in named
+    one = replace(found.lists[0], unanswered={"no known identity": ((replace(red[0], identity=None), ""),)})
+    many = replace(found.lists[1], unanswered={"no other picture in the gallery": ((green[0], "green"),) * 501})
+    html = shown(page(replace(found, lists=(one, many))), tmp_path / "report.html")
+    assert "1 query has no known identity: in no figure" in {one["text"] for one in html.all("summary")}
+    assert html.all("details")[1]["text"].endswith("and 1 more, in report.json")
+
+
 def test_every_picture_is_in_the_page_once(people: Splits, encoder: Encoder, tmp_path: Path) -> None:
     html = shown(page(explain(encoder, people)), tmp_path / "report.html")
     (stored,) = (json.loads(one["text"]) for one in html.all("script", type="application/json"))
@@ -260,6 +280,8 @@ def test_a_reader_without_eyes_finds_a_way(people: Splits, encoder: Encoder, tmp
     levels = [int(one["tag"][1]) for one in html.found if re.fullmatch("h[1-6]", one["tag"])]
     assert levels[0] == 1
     assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    ids = [one["id"] for one in html.found if "id" in one]
+    assert len(ids) == len(set(ids))
     anchors = {one["href"][1:] for one in html.all("a")}
     assert anchors == {one["id"] for one in html.all("section")}
 

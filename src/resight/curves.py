@@ -10,11 +10,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from resight.charts import Line
 from resight.errors import DataError
 
 N_POINTS = 150  # of a line; more than a chart has room for only make it ragged
 SHOWN = ("mAP", "R1")  # of the validation scores: by the first an epoch is chosen, the second is what people know
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One value, y, for each of x, which ascends; a value that is not finite is unknown."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ class EmbeddingMap:
 def lay_out(pictures: Embeddings, records: Sequence[Record], *, seed: int) -> EmbeddingMap | None:
     """The pictures of identities drawn at random, whole ones, until N_PLACED; None for fewer than four pictures.
 
-    pictures: a row a record. By t-SNE (van der Maaten and Hinton 2008) of the cosine distances, from the two principal
-    directions: the same data and seed give the same map.
+    pictures: a row a record. By t-SNE (van der Maaten and Hinton 2008) of the cosine distances, from places that the
+    seed draws.
     """
     chosen = _whole_identities(records, seed)
     if len(chosen) < 4:

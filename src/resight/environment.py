@@ -25,6 +25,7 @@ CORE = (
     "scipy",
     "scikit-learn",
     "pillow",
+    "matplotlib",
     "pyarrow",
     "safetensors",
     "huggingface_hub",
@@ -37,7 +38,6 @@ EXTRAS = {
     "serve": ("fastapi", "uvicorn", "python-multipart", "prometheus-client"),
     "milvus": ("pymilvus",),
     "export": ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"),
-    "plots": ("plotly", "umap-learn"),
     "track": ("tensorboard",),
 }
 

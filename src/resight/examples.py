@@ -162,6 +162,13 @@ class Comparison:
         valid = np.flatnonzero(ranking.valid)
         return valid[np.argsort(-ranking.average_precision[valid], kind="stable")]
 
+    def why_unanswered(self, q: int) -> str:
+        """What a query that has nothing to find lacks, in words."""
+        if self.query.identities[q] < 0:
+            return "no known identity"
+        right = (self.gallery.identities == self.query.identities[q]) & ~self._own(q)
+        return "no picture by another camera" if right.any() else "no other picture in the gallery"
+
     def look(self, q: int, ranking: Ranking, n: int = N_SHOWN, *, n_left_out: int = 0) -> Ranked:
         """The n pictures at the top of query q's list.
 

@@ -72,15 +72,16 @@ class Counted:
 class Lists:
     """One task's queries: the failed ones that are shown, the worst first, then right ones, the best first.
 
-    cmc [N_RANKS], shares. n_failed, n_right, n_unanswered: of all queries; the last have nothing to find. n_judged:
-    failed and right ones whose reasons were looked for.
+    cmc [N_RANKS], shares. n_failed, n_right: of all queries. unanswered: those that have nothing to find, pictures and
+    captions ("" where the picture asks), by what they lack, in words. n_judged: failed and right ones whose reasons
+    were looked for.
     """
 
     task: TaskName
     cmc: NDArray[np.float64]
     n_failed: int
     n_right: int
-    n_unanswered: int
+    unanswered: Mapping[str, tuple[tuple[Record, str], ...]]
     shown: tuple[Explained, ...]
     reasons: tuple[Counted, ...]
     n_judged: tuple[int, int]
@@ -195,7 +196,7 @@ class _Explainer:
             cmc(ranking, N_RANKS),
             len(failed),
             len(right),
-            int((~ranking.valid).sum()),
+            _unanswered(comparison, ranking),
             tuple(Explained(ranked[q], reasons[q], *looked) for q, looked in zip(chosen, maps, strict=True)),
             tuple(Counted(kind, counts[0][kind], counts[1][kind]) for kind in RULES if counts[0][kind]),
             (len(judged[0]), len(judged[1])),
@@ -267,6 +268,13 @@ class _Explainer:
                 )
             )
         return found
+
+
+def _unanswered(comparison: Comparison, ranking: Ranking) -> dict[str, tuple[tuple[Record, str], ...]]:
+    lacking: dict[str, list[tuple[Record, str]]] = {}
+    for q in np.flatnonzero(~ranking.valid).tolist():
+        lacking.setdefault(comparison.why_unanswered(q), []).append(comparison.asked[q])
+    return {why: tuple(queries) for why, queries in lacking.items()}
 
 
 def _evenly(items: Iterable[T], n: int) -> list[T]:

@@ -133,7 +133,10 @@ def _lists(lists: Lists) -> dict[str, Any]:
         "cmc": lists.cmc.tolist(),
         "n_failed": lists.n_failed,
         "n_right": lists.n_right,
-        "n_unanswered": lists.n_unanswered,
+        "unanswered": {
+            why: [{"query": str(record.path), "caption": caption} for record, caption in queries]
+            for why, queries in lists.unanswered.items()
+        },
         "n_judged": {"failed": lists.n_judged[0], "right": lists.n_judged[1]},
         "reasons": [asdict(one) for one in lists.reasons],
         "queries": [_explained(one) for one in lists.shown],

@@ -16,9 +16,7 @@ from resight.errors import ConfigError, DataError
 from resight.evaluate import Report
 from resight.published import Published, published_for
 from resight.runs import read_config
-from resight.types import Record, Splits
-
-ROLES = ("train", "validation", "query", "gallery", "test")
+from resight.types import Record, Role, Splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +119,26 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _counts(splits: Splits) -> tuple[RoleCounts, ...]:
     published = {} if splits.benchmark is None else benchmarks.find(splits.benchmark).published
-    roles: dict[str, Sequence[Record]] = {
+    roles: dict[Role, Sequence[Record]] = {
         "train": splits.train,
         "validation": splits.validation,
         "query": splits.query,
         "gallery": splits.gallery,
-        "unassigned": splits.unassigned,
+        "": splits.unassigned,
     }
     if "test" in published:
         roles["test"] = tuple(dict.fromkeys((*roles.pop("query"), *roles.pop("gallery"))))
     return tuple(
-        RoleCounts(role, _count(records), published.get(role) if role in ROLES else None)  # type: ignore[call-overload]
+        RoleCounts(role or "unassigned", _count(records, published), published.get(role))
         for role, records in roles.items()
         if records or role in published
     )
 
 
-def _count(records: Sequence[Record]) -> Counts:
-    identities = len({record.identity for record in records})
-    return Counts(identities, len(records), sum(len(record.captions) for record in records))
+def _count(records: Sequence[Record], published: Mapping[Role, Counts]) -> Counts:
+    """As makers count who publish: distractors are one identity more."""
+    identities = {record.identity for record in records} - (set() if published else {None})
+    return Counts(len(identities), len(records), sum(len(record.captions) for record in records))
 
 
 def _distances(report: Report, splits: Splits) -> tuple[Distance, ...]:

@@ -162,10 +162,15 @@ CONTRASTS = """() => {
         const [a, b] = [over([colour, ...under, "Canvas"]), over([...under, "Canvas"])].map(luminance);
         return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     };
-    const texts = [...document.querySelectorAll("main *")].filter((one) => !one.closest("svg") && one.checkVisibility()
+    const texts = [...document.querySelectorAll("main *")].filter((one) => one.checkVisibility()
         && [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()));
+    const drawn = (one) => one.closest("svg") !== null;
+    const high = (one) => parseFloat(getComputedStyle(one).fontSize) * (drawn(one) ? one.getScreenCTM().a : 1);
     return {
-        texts: texts.map((one) => [ratio(getComputedStyle(one).color, one), one.textContent.trim().slice(0, 30)]),
+        texts: texts.map((one) => [ratio(getComputedStyle(one)[drawn(one) ? "fill" : "color"], one),
+            one.textContent.trim().slice(0, 30)]),
+        drawn: texts.filter(drawn).length,
+        smallest: Math.min(...texts.map(high)),
         dots: [...document.querySelectorAll(".map circle")].map((one) => ratio(getComputedStyle(one).fill, one)),
     };
 }"""
@@ -193,6 +198,8 @@ def test_the_page_in_a_browser(browser: Any, run: Path) -> None:
         measured = page.evaluate(CONTRASTS)
         assert [(round(ratio, 2), text, scheme) for ratio, text in measured["texts"] if ratio < 4.5] == []
         assert len(measured["texts"]) > 200
+        assert measured["drawn"] > 30
+        assert measured["smallest"] > 9  # pixels, on a phone
         assert min(measured["dots"]) >= 3
     page.set_viewport_size({"width": 1280, "height": 860})
     page.emulate_media(color_scheme="light")

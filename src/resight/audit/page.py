@@ -17,11 +17,11 @@ from xml.etree.ElementTree import Element
 from PIL import Image
 
 from resight.audit.faults import OFFERED, Decision, Fault, sureness, table_rows
-from resight.charts import element
 from resight.contact_sheet import thumbnail
 from resight.data.findings import picture
 from resight.data.images import open_image
 from resight.errors import DataError
+from resight.markup import element
 from resight.types import Record
 
 LARGEST = 4_500_000  # bytes of pictures in the page

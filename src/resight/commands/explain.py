@@ -115,6 +115,8 @@ def report(arguments: ReportCommand) -> int:
     else:
         reports.show(found.report, Console())
         for lists in found.lists:
+            for why, queries in lists.unanswered.items():
+                print(f"{lists.task}: {len(queries):,} with {why}, in no figure")
             counts = ", ".join(
                 f"{one.kind} {one.n_failed:,}" for one in sorted(lists.reasons, key=lambda o: -o.n_failed)
             )

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from resight.charts import element
 from resight.curves import StageCurves
 from resight.evaluate import Task
 from resight.explaining import Explanation
+from resight.markup import element
 from resight.page.document import Pictures, scrolling, write_document
 from resight.page.figures import camera_pairs, embedding_map, match_curves, percent, reranked, scores, stage
-from resight.page.lists import query_lists, reasons_table, records_of
+from resight.page.lists import query_lists, reasons_table, records_of, unanswered
 from resight.reproduction import Reproduction, RoleCounts
 
 __all__ = ["Page", "write_page"]
@@ -67,7 +67,7 @@ def _body(page: Page, pictures: Pictures) -> list[Element]:
         *_notes((*report.notes, *page.after.notes)),
     ]
     pairs = [element_ for task in report.tasks if task.camera_pairs for element_ in camera_pairs(task.camera_pairs)]
-    reasons = [part for lists in page.after.lists for part in reasons_table(lists)]
+    reasons = [part for lists in page.after.lists for part in (*reasons_table(lists), *unanswered(lists))]
     shown = [part for lists in page.after.lists for part in query_lists(lists, protocols[lists.task], pictures)]
     sections = [
         ("How well it finds", how_well),

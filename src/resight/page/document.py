@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resight import charts
-from resight.charts import element
 from resight.data.images import open_image
 from resight.embed import prepare_folder
 from resight.errors import DataError
+from resight.markup import element
 from resight.types import Record
 
 LARGEST = 3_400_000  # bytes of pictures in the page
@@ -91,7 +90,7 @@ def write_document(title: str, body: Sequence[Element], pictures: Pictures, path
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
             element("meta", http_equiv="Content-Security-Policy", content=POLICY),
             element("title", title),
-            element("style", (here / "page.css").read_text(encoding="utf-8") + charts.STYLE),
+            element("style", (here / "page.css").read_text(encoding="utf-8")),
         ),
         element(
             "body",

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element
 
-from resight.charts import Line, draw_lines, element
-from resight.curves import StageCurves
+from resight.charts import draw_lines
+from resight.curves import Line, StageCurves
 from resight.embedding_map import EmbeddingMap
 from resight.evaluate import CameraPair, Report, Task
 from resight.explaining import Lists
+from resight.markup import element
 from resight.page.document import Pictures, scrolling
 from resight.page.lists import name_of
 
@@ -86,9 +87,8 @@ def match_curves(lists: Sequence[Lists], before: Sequence[Lists]) -> Element:
         Line(name, list(range(1, len(one.cmc) + 1)), [float(100 * share) for share in one.cmc]) for name, one in named
     ]
     about = "CMC: the share of queries whose first right picture stands at that rank or above."
-    return element(
-        "figure", draw_lines(lines, x_name="rank", y_name="queries, %", x_low=1), element("figcaption", about)
-    )
+    chart = draw_lines(lines, name="cmc", x_name="rank", y_name="queries, %", x_low=1)
+    return element("figure", chart, element("figcaption", about))
 
 
 def camera_pairs(pairs: Sequence[CameraPair]) -> list[Element]:
@@ -133,16 +133,16 @@ def _pair(pair: CameraPair | None, metric: str, ends: tuple[float, float]) -> El
 
 def stage(curves: StageCurves) -> Element:
     charts = [
-        (curves.terms, "loss", 240, "Loss terms, weighted as they are summed; means over neighbouring steps."),
-        ((curves.rate,), "learning rate", 130, "Learning rate."),
+        (curves.terms, "loss", 260, "Loss terms, weighted as they are summed; means over neighbouring steps."),
+        ((curves.rate,), "learning rate", 170, "Learning rate."),
     ]
     if curves.validation:
         in_percent = tuple(Line(line.name, line.x, [100 * y for y in line.y]) for line in curves.validation)
-        charts.append((in_percent, "validation, %", 180, "Scores on validation identities."))
+        charts.append((in_percent, "validation, %", 200, "Scores on validation identities."))
     figures = [
         element(
             "figure",
-            draw_lines(lines, x_name="step", y_name=name, x_low=0, height=height),
+            draw_lines(lines, name=f"{curves.stage} {name}", x_name="step", y_name=name, x_low=0, height=height),
             element("figcaption", about),
         )
         for lines, name, height, about in charts

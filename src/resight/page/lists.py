@@ -7,13 +7,15 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from resight.charts import element
 from resight.examples import Match
 from resight.explaining import Explained, Lists, Map
+from resight.markup import element
 from resight.page.document import Pictures, scrolling, shade
 from resight.reasons import RULES
 from resight.types import Protocol, Record
 
+N_NAMED = 500  # queries that have nothing to find
+PLURAL = {"query": "queries", "caption": "captions"}
 N_STRONGEST = 3  # words that are named with what they add
 MARKS = {"right": "✓", "wrong": "✗", "left out": "–"}
 LEFT_OUT: dict[Protocol, str] = {
@@ -61,6 +63,22 @@ def reasons_table(lists: Lists) -> list[Element]:
     caption = element("caption", f"Why {ASKED[lists.task]} may have failed")
     table = element("table", caption, element("thead", head), element("tbody", *rows), class_="reasons")
     return [element("p", about), scrolling(table, f"Reasons for {ASKED[lists.task]}")]
+
+
+def unanswered(lists: Lists) -> list[Element]:
+    """How many queries have nothing to find, why, and which."""
+    return [_lacking(why, queries) for why, queries in lists.unanswered.items()]
+
+
+def _lacking(why: str, queries: Sequence[tuple[Record, str]]) -> Element:
+    kind = "caption" if queries[0][1] else "query"
+    many = f"{len(queries):,} {PLURAL[kind]} have" if len(queries) > 1 else f"1 {kind} has"
+    named = [
+        element("li", *([f"“{caption}”, "] if caption else []), f"{record.path.name}: {name_of(record)}")
+        for record, caption in queries[:N_NAMED]
+    ]
+    rest = [element("li", f"and {len(queries) - N_NAMED:,} more, in report.json")] if len(queries) > N_NAMED else []
+    return element("details", element("summary", f"{many} {why}: in no figure"), element("ul", *named, *rest))
 
 
 def _percent(n: int, of: int) -> str:
