@@ -117,6 +117,7 @@ def train(
         identities = labels[batch.rows.to(labels.device)]
         return {"contrast": supervised_contrast(seen, identities, temperature=config.temperature)}
 
+    # "classifier" in a name: what starts from nothing, and has a factor of its own on the rate
     learned = [*encoder.clip.image.named_parameters(), *head.named_parameters(prefix="classifier")]
     stage = Stage(
         name="train",

@@ -19,6 +19,8 @@ ELSEWHERE = {
 }
 """A file of the repository, and the page that it is on the site."""
 
+ROW = re.compile(r"^\|.*$", re.MULTILINE)
+FIGURE = re.compile(r"\d [±/] (?=\d)")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 
 
@@ -33,9 +35,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links that lead through the repository, as they do on the forge, lead through the site."""
+    """Links that lead through the repository, as they do on the forge, lead through the site; figures do not break."""
+    if page.file.src_uri.startswith("extending/"):
+        page.meta["hide"] = ["toc"]  # whose column the lines of programs need
     at = {page: source for source, page in ELSEWHERE.items()}.get(page.file.src_uri)
     here = posixpath.dirname(f"docs/{page.file.src_uri}" if at is None or at == "README.md" else at)
+    markdown = ROW.sub(lambda row: FIGURE.sub(lambda found: found[0].replace(" ", "\u00a0"), row[0]), markdown)
     return LINK.sub(lambda link: _on_the_site(link[1], here, posixpath.dirname(page.file.src_uri)), markdown)
 
 

@@ -12,14 +12,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 import resight
@@ -85,7 +84,7 @@ class Place:
             first = 40 if path.name == "more_crops" else 0
             self._copy((record.path, path) for record in self.known[first : first + 40])
 
-    def _copy(self, pairs: Iterator[tuple[Path, Path]]) -> None:
+    def _copy(self, pairs: Iterable[tuple[Path, Path]]) -> None:
         for source, folder in pairs:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder)
@@ -261,12 +260,3 @@ def test_inline_commands_name_flags_that_there_are(capsys: pytest.CaptureFixture
             flags = [word.split("=")[0] for word in words if word.startswith("--") and word != "--help"]
             shown = "".join(helps[known] for known in meant)
             assert [flag for flag in flags if not re.search(rf"{flag}\b", shown)] == [], f"{page}: resight {said}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tests of this file run side by side."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -85,17 +85,36 @@ def test_training_by_the_loss_lowers_it(people: Path, tmp_path: Path, monkeypatc
 
 
 def test_the_method_goes_on(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two epochs; and one, which then goes on to two: the same losses."""
+    """Two epochs; and a run that is stopped in the second one, and goes on: the same losses and the same encoder."""
     monkeypatch.setenv("RESIGHT_CACHE", str(tmp_path / "cache"))
     example = program("examples/add_method.py")
+    steps = []
+
+    def counted(features: Tensor, identities: Tensor, *, temperature: float) -> Tensor:
+        steps.append(len(features))
+        if len(steps) == stop_at:
+            raise KeyboardInterrupt
+        return contrast(features, identities, temperature=temperature)
+
+    contrast, stop_at = example.supervised_contrast, -1
+    monkeypatch.setattr(example, "supervised_contrast", counted)
     assert example.main([str(people), str(tmp_path / "whole")]) == 0
-    whole = losses(tmp_path / "whole")
-    assert len(whole) == 2
-    assert all(math.isfinite(loss) for loss in whole)
-    assert example.main([str(people), str(tmp_path / "whole")]) == 0  # a finished run takes no step
-    assert losses(tmp_path / "whole") == whole
-    encoder = resight.Encoder.load(tmp_path / "whole" / "encoder", device="cpu")
-    assert encoder.dimension == 128, "the head is not in it"
+    n_steps = len(steps)
+    assert example.main([str(people), str(tmp_path / "whole")]) == 0
+    assert len(steps) == n_steps, "a finished run takes no step"
+    steps.clear()
+    stop_at = n_steps
+    with pytest.raises(KeyboardInterrupt):
+        example.main([str(people), str(tmp_path / "stopped")])
+    assert example.main([str(people), str(tmp_path / "stopped")]) == 0
+    assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
+    whole, stopped = (resight.Encoder.load(tmp_path / run / "encoder", device="cpu") for run in ("whole", "stopped"))
+    assert stopped.fingerprint() == whole.fingerprint()
+    assert whole.dimension == 128, "the head is not in it"
+
+
+def test_settings_of_the_method_that_are_refused() -> None:
+    example = program("examples/add_method.py")
     with pytest.raises(ConfigError, match=r"^--temperature 0: more than 0\.$"):
         example.Config(temperature=0)
     with pytest.raises(ConfigError, match=r"^--head-width 1: at least 2\.$"):
