@@ -86,7 +86,7 @@ def set_lengths(encoder: Encoder, records: list[Record]) -> None:
     captions = [record.captions[0] for record in records]
     with torch.inference_mode():
         batches = load(records, encoder.preprocess, batch_size=64, cache=None, workers=1)
-        taps = [clip.image(encoder.preprocess.normalise(batch.images)) for batch in batches]
+        taps = [clip.image(encoder.preprocess.normalise(torch.from_numpy(batch.images))) for batch in batches]
         text = clip.text(tokenize(captions, context_length=clip.text.config.context_length)).norm(dim=1).mean().item()
     last, projected = (
         torch.cat([getattr(t, n) for t in taps]).norm(dim=1).mean().item() for n in ("last", "projected")

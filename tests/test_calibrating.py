@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resight.calibrating import calibrate, require_same, stored
-from resight.calibration import write
+from resight.calibrating import calibrate
+from resight.calibration import require_same, stored, write
 from resight.data.dataset import fingerprint
 from resight.data.index import read
 from resight.encoder import Encoder

@@ -53,7 +53,7 @@ def test_batches_hold_the_planned_rows(records: list[Record]) -> None:
 def test_without_augmentation_they_are_the_pictures(records: list[Record]) -> None:
     plain = pictures(records, augment=Augment(flip=0, pad=0, erase=0))
     (batch,) = load(records, PREPROCESS, batch_size=6)
-    wanted = PREPROCESS.normalise(batch.images)
+    wanted = PREPROCESS.normalise(torch.from_numpy(batch.images))
     for found in batches(plain):
         torch.testing.assert_close(found.images, wanted[found.rows])
 

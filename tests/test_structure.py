@@ -106,6 +106,7 @@ PUBLIC = [
     "Record",
     "ResightError",
     "Splits",
+    "open_embedder",
     "read_data",
     "text_query",
 ]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from resight.data.index import read as read_data
     from resight.encoder import Encoder
     from resight.errors import CheckpointError, ConfigError, DataError, ResightError
+    from resight.opening import open_embedder
     from resight.queries import Query, text_query
     from resight.types import Embeddings, Record, Splits
 
@@ -27,6 +28,7 @@ _HOME = {
     "Record": "resight.types",
     "ResightError": "resight.errors",
     "Splits": "resight.types",
+    "open_embedder": "resight.opening",
     "read_data": "resight.data.index",
     "text_query": "resight.queries",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "Record",
     "ResightError",
     "Splits",
+    "open_embedder",
     "read_data",
     "text_query",
 ]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -229,7 +228,7 @@ class _Run:
         self._there += part.there
         if part.new:
             embedding, aligned = self._encoder.encode(
-                torch.from_numpy(part.images),
+                part.images,
                 cameras=[entry.camera for entry, _, _ in part.new],
                 views=[view for _, view, _ in part.new],
                 precision=self._config.precision,

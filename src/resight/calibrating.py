@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from resight.calibration import FILE, Calibration, read
+from resight.calibration import Calibration
 from resight.data.dataset import all_records, fingerprint, require_pictures
 from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions
 from resight.embedder import Embedder
-from resight.errors import CheckpointError, DataError
+from resight.errors import DataError
 from resight.evaluate import require_unit_length, sides
 from resight.metrics import numbers
 from resight.similarities import Sample
@@ -60,24 +59,6 @@ def calibrate(
         words=words,
         notes=(*notes, *work.notes, *without_words),
     )
-
-
-def stored(encoder: Embedder, folder: Path) -> Calibration | None:
-    """The calibration in the encoder's folder, None where there is none, or no folder.
-
-    Raises DataError when it is damaged, and as `require_same` does.
-    """
-    return require_same(read(folder / FILE), encoder, str(folder / FILE)) if (folder / FILE).is_file() else None
-
-
-def require_same(calibration: Calibration, encoder: Embedder, place: str) -> Calibration:
-    """The calibration. Raises CheckpointError when it was learned for another encoder; place: where it is kept."""
-    if calibration.encoder != encoder.fingerprint():
-        raise CheckpointError(
-            f"{place}: the calibration belongs to encoder {calibration.encoder}, not to {encoder.fingerprint()}. "
-            "Learn it again with `resight calibrate`."
-        )
-    return calibration
 
 
 def _choose(splits: Splits, subset: Subset | None, trained_on: str) -> tuple[list[Record], list[str]]:

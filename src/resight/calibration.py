@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from resight.errors import DataError
+from resight.embedder import Embedder
+from resight.errors import CheckpointError, DataError
 
 Verdict = Literal["match", "ask a person", "unknown"]
 
@@ -156,3 +157,21 @@ def read(file: Path) -> Calibration:
         raise DataError(f"{file}: cannot be read ({error}). Make it with `resight calibrate`.") from error
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def stored(encoder: Embedder, folder: Path) -> Calibration | None:
+    """The calibration in the encoder's folder, None where there is none, or no folder.
+
+    Raises DataError when it is damaged, and as `require_same` does.
+    """
+    return require_same(read(folder / FILE), encoder, str(folder / FILE)) if (folder / FILE).is_file() else None
+
+
+def require_same(calibration: Calibration, encoder: Embedder, place: str) -> Calibration:
+    """The calibration. Raises CheckpointError when it was learned for another encoder; place: where it is kept."""
+    if calibration.encoder != encoder.fingerprint():
+        raise CheckpointError(
+            f"{place}: the calibration belongs to encoder {calibration.encoder}, not to {encoder.fingerprint()}. "
+            "Learn it again with `resight calibrate`."
+        )
+    return calibration

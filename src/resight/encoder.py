@@ -359,7 +359,7 @@ def _open_folder(folder: Path, *, with_text: bool) -> Encoder:
         if "exported" in about:
             raise CheckpointError(
                 f"{folder}: was exported for {about['exported']['runtime']} and holds no weights to train or to export "
-                "again. Name the encoder folder it was made from."
+                "again. Name the encoder folder it was made from; `resight.open_embedder` opens it to embed."
             )
         if sha256(folder / "model.safetensors") != about["sha256"]:
             raise CheckpointError(

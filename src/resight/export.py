@@ -259,7 +259,7 @@ def _quantise(
 
     def inputs() -> Any:
         for batch in load_pictures(chosen, encoder.preprocess, batch_size=n):
-            pixels = batch.images.numpy()
+            pixels = batch.images
             if len(pixels) < n:
                 return
             given = {"images": pixels if config.with_preprocess else normalise(pixels, encoder.preprocess)}

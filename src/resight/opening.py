@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from resight.embedder import Embedder
-from resight.encoder import Encoder
 from resight.errors import ConfigError
 from resight.exported import ExportedEncoder
 from resight.gallery.rows import Gallery
@@ -15,11 +14,13 @@ from resight.gallery_encoder import require_encoder
 
 
 def open_embedder(source: str | Path, *, device: str = "auto", seed: int = 0, **options: Any) -> Embedder:
-    """An exported folder, or what `Encoder.load` opens with these options.
+    """An exported folder, without PyTorch being imported; or what `Encoder.load` opens with these options.
 
     Raises as `ExportedEncoder.load` and `Encoder.load`, and ConfigError for options beside an exported folder.
     """
     if not is_exported(Path(source)):
+        from resight.encoder import Encoder
+
         return Encoder.load(source, device=device, seed=seed, **options)
     if options:
         raise ConfigError(f"{source}: an exported encoder fixes size, stride, heads and activation; leave them out.")

@@ -51,6 +51,6 @@ class Pictures:
         loaded = load_batches(self.records, self.preprocess, own, cache=self.cache, workers=self.engine.workers)
         for number, batch in enumerate(loaded, start=first):
             draws = self.augment.draw(len(plan[number]), size, (self.engine.seed, epoch, number))
-            images = batch.images.to(self.machine.device, non_blocking=True)
+            images = torch.from_numpy(batch.images).to(self.machine.device, non_blocking=True)
             augmented = self.augment.apply(images, draws[shares[number]], self.preprocess)
             yield PictureBatch(augmented, torch.from_numpy(plan[number]), shares[number])

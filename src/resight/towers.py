@@ -87,9 +87,9 @@ def features_of(
     own = machine.processes.share(len(records))
     found = []
     for batch in load(records[own], encoder.preprocess, batch_size=64, cache=cache, workers=engine.workers):
-        images = encoder.preprocess.normalise(batch.images.to(machine.device))
+        images = encoder.preprocess.normalise(torch.from_numpy(batch.images).to(machine.device))
         with machine.autocast():
-            features = compute(images, batch.rows + own.start)
+            features = compute(images, torch.from_numpy(batch.rows) + own.start)
         found.append(features.to(torch.promote_types(features.dtype, torch.float32)))
     return machine.processes.gather(torch.cat(found), len(records))
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
 
 Role = Literal["train", "validation", "query", "gallery", "test", ""]
 """What a record is for; "test" is query and gallery at once, "" is not said."""
@@ -70,8 +69,8 @@ class Splits:
 class Batch:
     """images: uint8 [B, 3, H, W], RGB. rows: int64 [B], the pictures' positions in the list that was loaded."""
 
-    images: Tensor
-    rows: Tensor
+    images: NDArray[np.uint8]
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
 def pictures(records: list[Record], folder: Path | None, preprocess: Preprocess = SMALL) -> NDArray[np.uint8]:
     batches = load(records, preprocess, batch_size=4, cache=folder)
-    return np.concatenate([batch.images.numpy() for batch in batches])
+    return np.concatenate([batch.images for batch in batches])
 
 
 def file(folder: Path, kind: str) -> Path:
@@ -306,7 +306,7 @@ def test_a_new_folder_is_its_owners_alone(records: list[Record], folder: Path) -
 def test_many_threads_keep_each_picture_once(records: list[Record], folder: Path) -> None:
     order = np.random.default_rng(0).integers(0, N, 400).tolist()
     batches = list(load(records, SMALL, batch_size=3, cache=folder, workers=8, order=order))
-    got = np.concatenate([batch.images.numpy() for batch in batches])
+    got = np.concatenate([batch.images for batch in batches])
     assert np.array_equal(got, pictures(records, None)[order])
     assert file(folder, "pixels").stat().st_size == len(set(order)) * ROW
 
@@ -407,9 +407,9 @@ def test_a_reader_that_is_open_meanwhile_decodes_again(records: list[Record], fo
     expected = pictures(records, folder)
     decoded.clear()
     batches = load(records, SMALL, batch_size=1, cache=folder, workers=1)
-    first = next(batches).images.numpy()
+    first = next(batches).images
     assert forget_pictures(folder, [content(record) for record in records]) == N
-    rest = [batch.images.numpy() for batch in batches]
+    rest = [batch.images for batch in batches]
     assert np.array_equal(np.concatenate([first, *rest]), expected)
     assert decoded
 

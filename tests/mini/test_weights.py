@@ -91,7 +91,8 @@ def test_lengths_make_the_logit_scale_and_cosines_stay(kind: str, people: Path, 
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.uniform_(norm.bias, -0.5, 0.5)
     (batch,) = load_pictures(records, preprocess, batch_size=64, cache=None, workers=1)
-    images, ids = preprocess.normalise(batch.images), tokenize([r.captions[0] for r in records], context_length=6)
+    images = preprocess.normalise(torch.from_numpy(batch.images))
+    ids = tokenize([r.captions[0] for r in records], context_length=6)
     with torch.no_grad():
         before, texts = clip.image(images), clip.text(ids)
         weights.set_lengths(encoder, records)

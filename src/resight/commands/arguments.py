@@ -176,7 +176,8 @@ def say(line: str) -> None:
 def say_slow(encoder: Embedder, precision: Precision) -> None:
     from resight.environment import precision_note
 
-    note = precision_note(encoder.device, precision)
+    # to ask for the device of an exported encoder imports PyTorch
+    note = None if precision == "float32" else precision_note(encoder.device, precision)
     if note is not None:
         say(f"note: {note}")
 

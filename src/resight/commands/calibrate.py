@@ -198,8 +198,7 @@ def compare(arguments: CompareCommand) -> int:
 
 
 def _known(arguments: CompareCommand, encoder: Embedder) -> Calibration | None:
-    from resight.calibrating import require_same, stored
-    from resight.calibration import Calibration, read
+    from resight.calibration import Calibration, read, require_same, stored
 
     if arguments.calibration is not None:
         return require_same(read(arguments.calibration), encoder, str(arguments.calibration))

@@ -135,7 +135,7 @@ def as_they_come(file: int) -> Iterator[str | None]:
 
 def begin(place: str, source: str, *, device: str, options: Mapping[str, Any]) -> tuple[Gallery, Embedder]:
     """A new gallery and its encoder, with the encoder's calibration. source, options: as `open_embedder` takes them."""
-    from resight.calibrating import stored
+    from resight.calibration import stored
     from resight.gallery.store import create
     from resight.gallery_encoder import describe
     from resight.opening import open_embedder

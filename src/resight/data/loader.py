@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from resight.data.cache import PixelCache
@@ -80,7 +79,7 @@ def expect_at_least_one(**numbers: int) -> None:
 
 
 def _checked(name: str, rows: Sequence[int] | NDArray[np.integer[Any]], n_records: int) -> NDArray[np.int64]:
-    """A copy, since Batch.rows shares its memory."""
+    """A copy, which Batch.rows is, so that nobody changes it meanwhile."""
     copy: NDArray[np.int64] = np.array(rows, dtype=np.int64)
     if copy.size and not 0 <= copy.min() <= copy.max() < n_records:
         raise ValueError(f"{name} names rows {copy.min()} to {copy.max()}, but there are {n_records} records")
@@ -147,4 +146,4 @@ def _prepare(
     if faults:
         kept = [position for position in range(len(rows)) if position not in faults]
         images, rows = images[kept], rows[kept]
-    return _Prepared(Batch(torch.from_numpy(images), torch.from_numpy(rows)), list(faults.values()))
+    return _Prepared(Batch(images, rows), list(faults.values()))

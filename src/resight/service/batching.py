@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from resight.embedder import Embedder
@@ -146,8 +145,7 @@ class Batcher:
         aligned = None
         words = np.zeros((0, 0), np.float32)
         if pictures:
-            batch = torch.from_numpy(np.stack(pictures))
-            embedding, aligned = self.encoder.encode(batch, cameras=cameras, precision=self.precision)
+            embedding, aligned = self.encoder.encode(np.stack(pictures), cameras=cameras, precision=self.precision)
         if texts:
             words = self.encoder.embed_texts(texts, precision=self.precision).embedding
         answers, p, t = [], 0, 0
