@@ -102,7 +102,10 @@ def _value(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, tuple):
         return " ".join(map(str, value))
-    return f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+    if isinstance(value, float) and 0 < value < 0.01:  # as the papers write rates
+        digits, power = f"{value:e}".split("e")
+        return f"{float(digits):g}e{int(power)}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

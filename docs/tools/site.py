@@ -20,7 +20,6 @@ ELSEWHERE = {
 """A file of the repository, and the page that it is on the site."""
 
 ROW = re.compile(r"^\|.*$", re.MULTILINE)
-FIGURE = re.compile(r"\d [±/] (?=\d)")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 
 
@@ -40,8 +39,14 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         page.meta["hide"] = ["toc"]  # whose column the lines of programs need
     at = {page: source for source, page in ELSEWHERE.items()}.get(page.file.src_uri)
     here = posixpath.dirname(f"docs/{page.file.src_uri}" if at is None or at == "README.md" else at)
-    markdown = ROW.sub(lambda row: FIGURE.sub(lambda found: found[0].replace(" ", "\u00a0"), row[0]), markdown)
+    markdown = ROW.sub(lambda row: _unbroken(row[0]), markdown)
     return LINK.sub(lambda link: _on_the_site(link[1], here, posixpath.dirname(page.file.src_uri)), markdown)
+
+
+def _unbroken(row: str) -> str:
+    """A row of a table whose figures, as 77.2 ± 0.1 (73–81), stay on a line."""
+    row = re.sub(r"(?<=\d) ([±/]) (?=\d)", "\u00a0\\1\u00a0", row)
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", row)
 
 
 def _on_the_site(link: str, here: str, page_folder: str) -> str:
