@@ -91,6 +91,8 @@ def test_every_line_is_named_and_told_from_the_others_without_colour() -> None:
     dashes = [re.findall("stroke-dasharray: ([^;]*)", path.get("style", "")) for path in chart.iter("path")]
     assert len({dash[0] for dash in dashes if dash}) >= N_COLOURS - 1
     assert all(0 < float(part.get("x") or 0) < WIDTH for part in chart.iter("text"))
+    fewer = draw(*lines[:4])
+    assert at(chart, "step", "y") == pytest.approx(at(fewer, "step", "y"), abs=6)  # names do not press the lines flat
 
 
 def test_only_the_colours_and_the_font_of_the_page_are_used() -> None:

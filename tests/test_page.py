@@ -172,6 +172,17 @@ def test_queries_with_nothing_to_find_are_counted_and_named(people: Splits, enco
     assert html.all("details")[1]["text"].endswith("and 1 more, in report.json")
 
 
+def test_an_exported_encoder_has_no_maps(
+    people: Splits, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resight.explaining.Encoder", type("Towers", (), {}))
+    html = shown(page(explain(encoder, people)), tmp_path / "report.html")
+    assert not html.all("img", class_="shade")
+    told = [one["text"] for one in html.all("p") if one["text"].startswith("A row is a query")]
+    assert len(told) == 2
+    assert all(text.endswith("is not known of an exported one.") for text in told)
+
+
 def test_every_picture_is_in_the_page_once(people: Splits, encoder: Encoder, tmp_path: Path) -> None:
     html = shown(page(explain(encoder, people)), tmp_path / "report.html")
     (stored,) = (json.loads(one["text"]) for one in html.all("script", type="application/json"))
@@ -235,7 +246,7 @@ def test_camera_pairs_open_set_published_counts_and_settings(people: Splits, enc
     task = found.report.tasks[0]
     assert f"{100 * task.camera_pairs[0].scores['mAP']:.1f}{task.camera_pairs[0].n_valid}" in heats[0]["text"]
     row = next(one["text"] for one in html.all("tr") if "CLIP-ReID" in one["text"])
-    assert row == "ViT-B/16CLIP-ReID, arXiv 2211.1397789.6−10.095.5+4.5–––"
+    assert row == "ViT-B/16CLIP-ReID, arXiv 2211.1397789.6−10.095.5+4.5"
     rows = [one["text"] for one in html.all("tr")]
     assert "query ✓ as published488" in rows
     assert "gallery48 (9)8" in rows

@@ -56,12 +56,14 @@ def draw_lines(
     """An SVG with axes, a grid, and the lines, named below it; a value that is not finite leaves a gap.
 
     name: of the chart, its own in a page, so that no two parts have one id. The x axis begins at x_low, or lower where
-    values do, and the y axis at 0. height: when WIDTH wide. A screen reader says each line's first and last value.
-    Raises ValueError without any point.
+    values do, and the y axis at 0. height: when WIDTH wide, with one row of names; more rows make it higher. A screen
+    reader says each line's first and last value. Raises ValueError without any point.
     """
     every = [x for line in lines for x in line.x]
     if not every:
         raise ValueError("a chart needs at least one point")
+    n_columns = max(1, int(WIDTH / (45 + 8 * max(len(line.name) for line in lines))))
+    height += 18 * ((len(lines) - 1) // n_columns)
     with style.context(["default", STYLE | {"svg.hashsalt": name}]):
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")
         figure.patch.set_visible(False)
@@ -73,7 +75,6 @@ def draw_lines(
         axes.update_datalim([(x_low, 0), (x_low, 1.0 if flat else 0)])
         axes.set(xlabel=x_name, title=y_name, xlim=(min(x_low, *every), max(*every, x_low + 1)))
         axes.locator_params("x", integer=True, nbins=6)
-        n_columns = max(1, int(WIDTH / (45 + 8 * max(len(line.name) for line in lines))))
         figure.legend(drawn, [line.name for line in lines], loc="outside lower left", ncols=n_columns)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

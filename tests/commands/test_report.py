@@ -104,6 +104,7 @@ def test_what_cannot_be_explained_is_refused(
         ((*QUICK, *data, "--batch-size", "0"), "--batch-size 0: at least 1."),
         (QUICK, "--data is missing: an encoder alone does not say what to measure it on."),
         ((str(run / "encoder"),), "is no run folder: it has no config.json."),
+        ((str(run / "gone"),), f"There is no run folder {run / 'gone'}."),
         ((str(run), "--benchmark", "market1501"), "--benchmark and --column say how to read --data. Name it."),
         ((str(run), *data, "--size", "32", "16"), "an encoder folder fixes size"),
         ((*QUICK, *data, "--out", str(tmp_path / "file")), "file: cannot be written"),
@@ -231,6 +232,11 @@ def test_the_page_in_a_browser(browser: Any, run: Path) -> None:
     for part in (
         'heading "What it finds" [level=2]',
         'navigation "Sections"',
+        'region "Scores"',
+        'columnheader "mAP"',
+        'rowheader "scores"',
+        'img "queries, % over rank: image → image from ',
+        'img "loss over step: sum from ',
         'img "Map of the embeddings: 16 pictures',
     ):
         assert part in snapshot

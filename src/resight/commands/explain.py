@@ -148,6 +148,8 @@ def _data(arguments: ReportCommand, run: Path | None) -> DataArguments:
     if run is None:
         given = Path(arguments.encoder.encoder)
         hint = f" {given} is no run folder: it has no config.json." if given.is_dir() else ""
+        if len(given.parts) > 1 and not given.exists():
+            hint = f" There is no run folder {given}."
         raise DataError(f"--data is missing: an encoder alone does not say what to measure it on.{hint}")
     if arguments.benchmark or arguments.column:
         raise ConfigError("--benchmark and --column say how to read --data. Name it.")

@@ -13,7 +13,16 @@ from resight.evaluate import Task
 from resight.explaining import Explanation
 from resight.markup import element
 from resight.page.document import Pictures, scrolling, write_document
-from resight.page.figures import camera_pairs, embedding_map, match_curves, percent, reranked, scores, stage
+from resight.page.figures import (
+    METRICS,
+    camera_pairs,
+    embedding_map,
+    match_curves,
+    percent,
+    reranked,
+    scores,
+    stage,
+)
 from resight.page.lists import query_lists, reasons_table, records_of, unanswered
 from resight.reproduction import Reproduction, RoleCounts
 
@@ -111,8 +120,8 @@ def _share(task: Task, name: str) -> str:
 def _open_set(tasks: Sequence[Task]) -> list[Element]:
     """How far queries whose individual is not in the gallery are told from the others."""
     rows = []
-    names = [name for task in tasks if task.open_set for name in task.open_set.scores]
-    names = list(dict.fromkeys(names))
+    known_of_any = {name for task in tasks if task.open_set for name in task.open_set.scores}
+    names = sorted(known_of_any, key=lambda name: (name == "AUROC", name))
     for task in tasks:
         if task.open_set is not None:
             cells = []
@@ -146,16 +155,16 @@ def _published(reproduction: Reproduction) -> list[Element]:
     if not reproduction.distances:
         return []
     rows = []
+    names = [name for name in METRICS if any(name in one.published.scores for one in reproduction.distances)]
     for one in reproduction.distances:
         cells = [
             element("td", percent(share), element("br"), element("small", _signed(one.ours[name] - share)))
             if (share := one.published.scores.get(name)) is not None
             else element("td", "–")
-            for name in ("mAP", "R1", "R5", "R10", "mINP")
+            for name in names
         ]
         method = element("th", one.published.method, element("br"), element("small", one.published.source), scope="row")
         rows.append(element("tr", method, *cells))
-    names = ("mAP", "R1", "R5", "R10", "mINP")
     head = element("tr", element("td"), *(element("th", name, scope="col") for name in names))
     caption = element(
         "caption", "Published, in percent, without re-ranking; below it how much higher (+) or lower (−) this one is."

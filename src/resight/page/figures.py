@@ -31,7 +31,8 @@ def scores(report: Report, before: Report | None) -> Element:
     for task in report.tasks:
         valid = f"{task.n_valid:,} of {task.n_queries:,} queries can be answered"
         counts = element("small", f"{valid}, {task.n_gallery:,} in the gallery")
-        name = element("th", f"{task.name}, {task.protocol}", element("br"), counts, colspan=6, scope="rowgroup")
+        title = task.name if task.protocol == "text" else f"{task.name}, {task.protocol}"
+        name = element("th", title, element("br"), counts, colspan=6, scope="rowgroup")
         old = earlier.get(task.name)
         rows = [_row("before", old), _row("after", task), _change(old, task)] if old else [_row("scores", task)]
         groups.append(element("tbody", element("tr", name), *rows))

@@ -27,6 +27,11 @@ LEFT_OUT: dict[Protocol, str] = {
     "vehicleid": "The lists are over all pictures but the query's own; the figures over ten draws of one picture each.",
     "text": "All pictures count, the caption's own too.",
 }
+LOOKED = (
+    "The darkened pictures show where the encoder looked: what stays light brings query and first match together, "
+    "beyond what all pictures have in common."
+)
+NOT_LOOKED = "Where the encoder looked is not known of an exported one."
 ASKED = {"image → image": "pictures", "text → image": "captions", "image → text": "pictures for captions"}
 
 
@@ -90,15 +95,14 @@ def query_lists(lists: Lists, protocol: Protocol, pictures: Pictures) -> list[El
     about = (
         "A row is a query and the gallery pictures most similar to it, with rank and cosine. ✓ and a solid frame: the "
         f"same identity; ✗ and a dashed frame: another one. {LEFT_OUT[protocol]} A picture behind the tenth is the "
-        "best right one. The darkened pictures show where the encoder looked: what stays light brings query and "
-        "first match together, beyond what all pictures have in common."
+        f"best right one. {LOOKED if lists.shown[0].maps[1] is not None else NOT_LOOKED}"
     )
     failed = [one for one in lists.shown if one.failed]
     right = [one for one in lists.shown if not one.failed]
     parts = [element("p", about)]
     for name, shown, n in (("fail", failed, lists.n_failed), ("succeed", right, lists.n_right)):
-        title = f"{asked.capitalize()} that {name}: {len(shown):,} of {n:,}"
-        parts.append(element("h3", title))
+        if n:
+            parts.append(element("h3", f"{asked.capitalize()} that {name}: {len(shown):,} of {n:,}"))
         parts += [_query(one, pictures) for one in shown]
     return parts
 
