@@ -29,8 +29,8 @@ class PushCommand:
     repository: tyro.conf.Positional[str]
     """owner/name on the hub; made when it is not there."""
     report: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """A report.json of this encoder, from `resight evaluate --out`, or its folder, whose figures to put on the card; may
-    be repeated, for other data too."""
+    """A report.json of this encoder, from `resight evaluate --out`, or its folder, whose figures to put on the card;
+    may be repeated, for other data too."""
     public: bool = False
     """Let everybody see and download it (default: private)."""
     dry_run: bool = False
