@@ -155,6 +155,8 @@ class _Run:
 
     def __init__(self, gallery: Gallery, encoder: Embedder, config: EmbedConfig) -> None:
         self._gallery, self._encoder, self._config = gallery, encoder, config
+        # in what was empty nothing need be looked up before it is embedded; who else adds is seen when rows are stored
+        self._was_empty = gallery.count() == 0
         self._rows: dict[str, Row] = {}
         self._places: set[tuple[str, Box | None]] = set()
         self._there: list[Entry] = []
@@ -182,7 +184,7 @@ class _Run:
                 faults.append(printable(str(error)))
             except GalleryError as error:
                 faults.append(printable(f"{_name(sighting)}: {error}"))
-        contents = self._gallery.contents(list({entry.id for _, entry, _ in read}))
+        contents = {} if self._was_empty else self._gallery.contents(list({entry.id for _, entry, _ in read}))
         for sighting, entry, source in read:
             if contents.get(entry.id) == entry.content or (entry.id, entry.content) in new:
                 there.append(entry)
