@@ -15,6 +15,7 @@ from PIL import Image, ImageEnhance
 from resight.audit import audit, sides_of
 from resight.audit.confidence import fit_temperature, preferred
 from resight.audit.copies import copy_faults
+from resight.audit.likeness import _halve
 from resight.audit.space import Space, soft_mean, soften
 from resight.errors import DataError
 from resight.types import Embeddings, Record, Splits
@@ -52,6 +53,10 @@ def test_pictures_under_a_wrong_identity_come_first(draw: Draw) -> None:
         assert all(record.identity == fault.identities[1] for record in theirs)
     assert found[0].why.startswith("likeness ")
     assert " (6 other pictures), " in found[0].why
+
+
+def replace_names(drawn: Any, new: dict[int, str]) -> Any:
+    return drawn.named([new.get(row, name) for row, name in enumerate(drawn.names)])
 
 
 @pytest.mark.parametrize("by_camera", [True, False])
@@ -221,6 +226,32 @@ def test_too_few_labels_are_refused(draw: Draw) -> None:
         said = drawn.named(names)
         with pytest.raises(DataError, match=message):
             audit(said.pictures, said.records, said.sides)
+
+
+def test_equal_pictures_spoil_nothing(draw: Draw) -> None:
+    """An identity's only pictures may be one file twice: nothing is left of them without their mean."""
+    drawn = draw()
+    drawn.pictures.embedding[1] = drawn.pictures.embedding[0]
+    rows = [0, 1, *range(6, 72)]
+    pictures = replace(drawn.pictures, embedding=drawn.pictures.embedding[rows])
+    planted = replace_names(drawn, {40: "7", 61: "2"})
+    records = [planted.records[row] for row in rows]
+    records[1] = replace(records[1], camera=records[0].camera)
+    found = audit(pictures, records, [record.split for record in records]).faults
+    assert {(fault.kind, fault.pictures) for fault in found} == {
+        ("wrong identity", (planted.records[40],)),
+        ("wrong identity", (planted.records[61],)),
+    }
+    assert all(np.isfinite(fault.score) for fault in found)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_every_cut_has_two_sides(n: int) -> None:
+    generator = np.random.default_rng(0)
+    for vectors in (np.zeros((n, 4)), np.ones((n, 4)) / 2, np.eye(n, 4), generator.standard_normal((n, 4))):
+        second = _halve(vectors.astype(np.float32))
+        assert 0 < second.sum() < n
+        assert not second[0]
 
 
 def test_two_small_identities_are_enough(draw: Draw) -> None:

@@ -71,19 +71,20 @@ def own_likeness(space: Space) -> Own:
 def _halve(vectors: Floats) -> NDArray[np.bool_]:
     """[m], which pictures make the second of the two most different parts; the first part has the first picture.
 
-    Cut along the direction of largest spread, then moved to the nearer part's mean until nothing moves.
+    Neither is empty. Cut along the direction of largest spread, then moved to the nearer part's mean until nothing
+    moves.
     """
     centred = vectors - vectors.mean(axis=0)
     along = np.linalg.svd(centred, full_matrices=False)[0][:, 0]
     second = along > (along.max() + along.min()) / 2
+    if not second.any():  # equal pictures have no direction
+        second[1:] = True
     for _ in range(10):
-        if second.all() or not second.any():
-            second = np.arange(len(vectors)) > 0
         apart = vectors @ (vectors[second].mean(axis=0) - vectors[~second].mean(axis=0))
-        middle = (apart[second].mean() + apart[~second].mean()) / 2
-        if ((apart > middle) == second).all():
+        moved = apart > (apart[second].mean() + apart[~second].mean()) / 2
+        if moved.all() or not moved.any() or (moved == second).all():
             break
-        second = apart > middle
+        second = moved
     flipped: NDArray[np.bool_] = second ^ second[0]
     return flipped
 
