@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -96,3 +98,37 @@ def write_report(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+BROWSER_ARGUMENTS = [  # nothing is asked of anyone but the page that is looked at
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window. Without it the test is skipped, or fails where RESIGHT_REQUIRE_ALL is set."""
+    lacks = pytest.fail if os.environ.get("RESIGHT_REQUIRE_ALL") else pytest.skip
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        lacks("playwright is missing: pip install playwright")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        lacks("there is no Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=BROWSER_ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def contrast() -> str:
+    """JavaScript that defines contrast(colour, element)."""
+    return (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")

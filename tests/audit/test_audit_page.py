@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,25 +95,6 @@ def test_two_hundred_faults_stay_below_five_megabytes(tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_says_so(faults: list[Fault], tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"audit\.html: cannot be written .*Free the disk or name another place"):
         write_page(faults, tmp_path, tmp_path / "nowhere" / "audit.html", name="x", about="", notes=[])
-
-
-def lacks(what: str) -> None:
-    (pytest.fail if os.environ.get("RESIGHT_REQUIRE_ALL") else pytest.skip)(what)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        lacks("playwright is missing: pip install playwright")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        lacks("there is no Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield launched
-        launched.close()
 
 
 def test_a_person_decides_by_keys(browser: Any, faults: list[Fault], tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import yaml
 
@@ -235,7 +234,6 @@ def names_of_gallery() -> dict[str, Any]:
 # what the text around a program says is there
 NAMES: dict[str, Callable[[], dict[str, Any]]] = {
     "docs/api.md": names_of_api,
-    "docs/export.md": lambda: {"pictures": np.zeros((2, 3, 64, 32), np.float32)},
     "docs/gallery.md": names_of_gallery,
     "docs/text.md": lambda: {"paths": [str(record.path) for record in read(Path("crops.csv")).query[:20]]},
     "docs/training.md": names_of_training,

@@ -46,6 +46,7 @@ def place(gallery: Gallery) -> str:
         (["GALLERY", "--host", "search.example"], "--host search.example: others can reach this address."),
         (["GALLERY", "--port", "99999"], "--port 99999: 0 to 65535."),
         (["GALLERY", "--port", "TAKEN"], "cannot be listened on ([Errno 98] Address already in use). Choose another."),
+        (["GALLERY", "--size", "64", "32"], "is a gallery already, with the size it was made with. Leave it out."),
         (["GALLERY", "--queue", "0"], "--queue 0: at least 1."),
         (["GALLERY", "--batch-wait", "-1"], "--batch-wait -1.0: 0 to 1 seconds."),
         (["GALLERY", "--max-pixels", "many"], "--max-pixels"),
@@ -75,7 +76,7 @@ def test_what_cannot_start_is_one_line(
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else name)
     assert main(["serve", "gallery"]) == 2
-    assert capsys.readouterr().err == "resight: uvicorn: not installed. Run: pip install resight[serve]\n"
+    assert capsys.readouterr().err == "resight: uvicorn: not installed. Run: pip install \"resight[serve]\"\n"
 
 
 def test_a_token_that_no_header_can_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +99,8 @@ def test_one_command_leads_from_a_folder_to_the_page(
     assert main(command) == 2
     assert f"{new}: is no gallery yet" in capsys.readouterr().err
     assert not new.exists()
-    assert main([*command, "--encoder", "random:64x2/8"]) == 0
+    assert main([*command, "--encoder", "random:64x2/8", "--size", "32", "16"]) == 0
+    assert store.open_gallery(str(new)).about.options == {"size": [32, 16]}
     assert "2 pictures added" in capsys.readouterr().out
     shutil.copy(people / "red-1.jpg", crops / "red")
     (crops / "red" / "broken.jpg").write_bytes(b"no picture")

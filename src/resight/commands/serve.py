@@ -45,6 +45,9 @@ class ServeCommand:
     """The gallery's folder, milvus://HOST:PORT/NAME, or milvus:FILE.db/NAME."""
     data: Path | None = None
     """Pictures to add first: a folder, a table, or a benchmark's root. What is there already is not embedded again."""
+    size: tuple[int, int] | None = None
+    """Height and width of the pictures in pixels, where --data makes the gallery with a CLIP (default: the one it was
+    trained at); persons: 256 128."""
     host: str = "127.0.0.1"
     """Address to listen on; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from others too."""
     port: int = 8008
@@ -75,7 +78,7 @@ class ServeCommand:
 def serve(arguments: ServeCommand) -> int:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"{', '.join(missing)}: not installed. Run: pip install resight[serve]")
+        raise ConfigError(f"{', '.join(missing)}: not installed. Run: pip install \"resight[serve]\"")
     from resight.service.app import ServeConfig, create_app
     from resight.service.guard import is_loopback
 
@@ -126,7 +129,11 @@ def _opened(arguments: ServeCommand) -> tuple[Gallery, Embedder]:
                 f"{arguments.gallery}: is no gallery yet, and nothing says what turns the pictures of --data into "
                 "vectors. Name it, as --encoder runs/mine/encoder, or --encoder resight-mini."
             ) from error
-        return begin(arguments.gallery, arguments.encoder, device=arguments.device, options={})
+        options = {} if arguments.size is None else {"size": arguments.size}
+        return begin(arguments.gallery, arguments.encoder, device=arguments.device, options=options)
+    if arguments.size is not None:
+        place = arguments.gallery
+        raise ConfigError(f"--size: {place} is a gallery already, with the size it was made with. Leave it out.")
     return gallery, open_encoder(gallery, source=arguments.encoder, device=arguments.device)
 
 
