@@ -245,6 +245,30 @@ def test_equal_pictures_spoil_nothing(draw: Draw) -> None:
     assert all(np.isfinite(fault.score) for fault in found)
 
 
+def test_a_camera_that_shows_one_identity_does_not_hide_it(draw: Draw) -> None:
+    """Pictures that are each alone in their camera, and whole identities that are, stay what they look like."""
+    drawn = draw()
+    planted = replace_names(drawn, {40: "7", 61: "2"})
+    by_identity = [replace(record, camera=f"camera of {record.identity}") for record in planted.records]
+    by_picture = [replace(record, camera=f"camera {row}") for row, record in enumerate(planted.records)]
+    for records, n_cameras in ((by_identity, 12), (by_picture, 72)):
+        found = audit(drawn.pictures, records, drawn.sides)
+        assert {fault.pictures for fault in found.faults} == {(records[40],), (records[61],)}
+        assert found.notes[0] == (
+            f"{n_cameras} cameras show one identity: what they add cannot be told from how it looks, and is left in"
+        )
+
+
+def test_a_cameras_mean_is_taken_out_as_far_as_it_shows_several() -> None:
+    vectors = np.array([[4, 0], [0, 4], [4, 0], [8, 0]], np.float32)
+    cameras, identities = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])  # the rows as they must stand
+    space = Space.learn(vectors, identities, cameras)
+    # both show two of two: half of their mean, [4, 0] and [4, 2], and half of that of all, [4, 1]
+    np.testing.assert_allclose(space.vectors, [[0, -0.5], [-4, 2.5], [0, -0.5], [4, -1.5]])
+    alone = Space.learn(vectors, identities, np.array([0, 1, 2, 3]))
+    np.testing.assert_allclose(alone.vectors, vectors - [4, 1])
+
+
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_every_cut_has_two_sides(n: int) -> None:
     generator = np.random.default_rng(0)

@@ -9,7 +9,7 @@ learned their faults with them (docs/data.md).
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,11 +60,7 @@ def audit(
         raise DataError(f"{known}, so that there is nothing to compare. Name the identities: --column identity=NAME.")
     if max(sizes.values()) == 1:
         raise DataError("no identity has two pictures, so that none can be held against its own. Add pictures.")
-    notes = []
-    if n_unknown := len(records) - sizes.total():
-        notes.append(f"{n_unknown:,} pictures of unknown identity: not held against identities")
-    if n_single := sum(size == 1 for size in sizes.values()):
-        notes.append(f"{n_single:,} identities have one picture: it cannot be held against others of its own")
+    notes = _not_judged(records, sizes)
     labels, cameras = relabel(sizes), relabel({record.camera for record in records})
     rows = sorted(
         (row for row, record in enumerate(records) if record.identity is not None),
@@ -90,3 +86,21 @@ def audit(
         owners = np.repeat(np.arange(len(records)), [len(record.captions) for record in records])
         found += caption_faults(captions.embedding, owners, pictures.aligned, records)
     return Audit(tuple(sorted(found, key=lambda fault: (-fault.score, fault.kind))), tuple(notes))
+
+
+def _not_judged(records: Sequence[Record], sizes: Counter[str]) -> list[str]:
+    """A line for each reason why labels cannot be doubted, or not as well. sizes: of the known identities."""
+    notes = []
+    if n_unknown := len(records) - sizes.total():
+        notes.append(f"{n_unknown:,} pictures of unknown identity: not held against identities")
+    if n_single := sum(size == 1 for size in sizes.values()):
+        notes.append(f"{n_single:,} identities have one picture: it cannot be held against others of its own")
+    shown = defaultdict(set)
+    for record in records:
+        if record.camera is not None and record.identity is not None:
+            shown[record.camera].add(record.identity)
+    if n_alone := sum(len(identities) == 1 for identities in shown.values()):
+        notes.append(
+            f"{n_alone:,} cameras show one identity: what they add cannot be told from how it looks, and is left in"
+        )
+    return notes
