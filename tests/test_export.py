@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +152,77 @@ def test_int8_has_a_fingerprint_of_its_own(runtime: Runtime, tmp_path: Path, col
     assert ExportedEncoder.load(tmp_path / "out").fingerprint() != small().fingerprint()
 
 
+WATCHED = """
+import socket, sys
+import openvino_telemetry.main
+told = []
+openvino_telemetry.main.Telemetry.__init__ = lambda *given, **more: told.append("Telemetry")
+openvino_telemetry.main.Telemetry.send_event = lambda *given, **more: told.append("event")
+socket.getaddrinfo = socket.socket.connect = lambda *given, **more: told.append(str(given))
+from pathlib import Path
+from resight.data.index import read
+from resight.encoder import Encoder
+from resight.export import ExportConfig, _quantise, _to_openvino
+from resight.exported import _open_openvino
+encoder, graph, pictures = map(Path, sys.argv[1:])
+config = ExportConfig("openvino", "int8")
+_quantise(Encoder.load(encoder, device="cpu"), graph, config, read(pictures).query, {})
+_to_openvino(graph, config, {})
+_open_openvino(graph.with_suffix(".xml"), "f32")
+assert {"nncf", "openvino"} < set(sys.modules)
+print(told)
+"""
+
+
+def test_nobody_is_told_of_an_export(everything: Path, tmp_path: Path, coloured_people: Path) -> None:
+    """openvino and nncf report import and use unless kept from it; nncf not under pytest: a process of its own."""
+    with_everything().save(tmp_path / "encoder")
+    graph = tmp_path / "image.onnx"
+    shutil.copyfile(everything / "image.onnx", graph)
+    words = [sys.executable, "-c", WATCHED, *map(str, (tmp_path / "encoder", graph, coloured_people))]
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == ("[]\n", 0), run.stderr
+
+
+def test_weights_beside_a_large_graph_come_along(
+    everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch lays them there from 1.5 GB on."""
+    onnx = pytest.importorskip("onnx")
+
+    def save(graph: object, inputs: object, outputs: object, path: Path, *about: object) -> None:
+        beside = {"save_as_external_data": True, "location": f"{path.name}.data", "size_threshold": 1000}
+        onnx.save(onnx.load(everything / path.name), path, **beside)
+
+    monkeypatch.setattr(exporting, "_save", save)
+    for _ in range(2):  # the second in place of the first
+        export(with_everything(), tmp_path / "out", ExportConfig("onnx"))
+        assert {"image.onnx.data", "text.onnx.data"} < {path.name for path in (tmp_path / "out").iterdir()}
+        assert_same(with_everything(), tmp_path / "out")
+    export(with_everything(), tmp_path / "out", ExportConfig("openvino"))
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".xml", ".bin", ".json"}
+    assert_same(with_everything(), tmp_path / "out")
+
+
+def test_what_a_library_refuses_is_one_line(
+    copied: None, tmp_path: Path, coloured_people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nncf, openvino = pytest.importorskip("nncf"), pytest.importorskip("openvino")
+
+    def refuse(*given: object, **more: object) -> None:
+        raise openvino.frontend.OpConversionFailure("no such\n operator")
+
+    monkeypatch.setattr(openvino, "save_model", refuse)
+    monkeypatch.setattr(nncf, "quantize", refuse)
+    said = r"image.onnx: OpenVINO cannot convert it \(no such operator\)\. Try another --opset, or --to onnx\."
+    with pytest.raises(CheckpointError, match=said):
+        export(with_everything(), tmp_path / "out", ExportConfig("openvino"))
+    said = r"image.onnx: nncf cannot quantise it \(no such operator\)\. Export with another --precision\."
+    with pytest.raises(CheckpointError, match=said):
+        export(with_everything(), tmp_path / "out", ExportConfig("onnx", "int8"), samples=read(coloured_people).query)
+    assert not (tmp_path / "out").exists()
+
+
 def test_int8_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"int8: needs pictures .* --data"):
         export(small(), tmp_path / "out", ExportConfig("onnx", "int8"))
@@ -171,7 +245,7 @@ def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ConfigError, match=r"^onnxscript: not installed. Run: pip install resight\[export\]$"):
+    with pytest.raises(ConfigError, match=r"^onnxscript: not installed. Run: pip install \"resight\[export\]\"$"):
         export(small(), tmp_path / "out", ExportConfig("onnx"))
     assert not (tmp_path / "out").exists()
 

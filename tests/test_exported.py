@@ -215,7 +215,7 @@ def test_what_an_export_does_not_take_is_refused(folder: Path) -> None:
 
 def test_a_missing_runtime_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ConfigError, match=r"^onnxruntime: not installed. Run: pip install resight\[export\]$"):
+    with pytest.raises(ConfigError, match=r"^onnxruntime: not installed. Run: pip install \"resight\[export\]\"$"):
         ExportedEncoder.load(folder)
 
 

@@ -39,7 +39,7 @@ OPSET = 20
 FILES = {
     "encoder.json",
     calibration.FILE,
-    *(f"{name}{end}" for name in ("image", "text") for end in (".onnx", ".xml", ".bin")),
+    *(f"{name}{end}" for name in ("image", "text") for end in (".onnx", ".onnx.data", ".xml", ".bin")),
 }
 N_CALIBRATION = 300
 """Pictures that show int8 how large its numbers grow; more hardly change it."""
@@ -232,8 +232,7 @@ def _save(
         program.model.metadata_props.update(about)
         program.save(path, external_data=False)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-        found = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{path.name}: PyTorch cannot export it ({found}). Try another --opset.") from error
+        raise _refused(path, "PyTorch cannot export it", error, "Try another --opset.") from error
     finally:
         for log, level in zip(logs, levels, strict=True):
             log.setLevel(level)
@@ -241,12 +240,26 @@ def _save(
 
 def _to_openvino(path: Path, config: ExportConfig, about: dict[str, str]) -> None:
     openvino = need("openvino")
-    model = openvino.convert_model(path)
-    for name, value in about.items():
-        model.set_rt_info(value, ["resight", name.removeprefix("resight.")])
-    openvino.save_model(model, path.with_suffix(".xml"), compress_to_fp16=config.precision in ("float16", "bf16"))
+    try:
+        model = openvino.Core().read_model(path)  # convert_model begins a report to Google Analytics
+        for name, value in about.items():
+            model.set_rt_info(value, ["resight", name.removeprefix("resight.")])
+        openvino.save_model(model, path.with_suffix(".xml"), compress_to_fp16=config.precision in ("float16", "bf16"))
+    except Exception as error:  # of its own, one class for each kind of fault
+        raise _refused(path, "OpenVINO cannot convert it", error, "Try another --opset, or --to onnx.") from error
     del model
     path.unlink()
+    _weights_of(path).unlink(missing_ok=True)
+
+
+def _weights_of(path: Path) -> Path:
+    """Where PyTorch puts the weights of a graph that have more than 1.5 GB: a file of ONNX holds 2."""
+    return path.with_name(f"{path.name}.data")
+
+
+def _refused(path: Path, what: str, error: Exception, remedy: str) -> CheckpointError:
+    found = " ".join(str(error).split())[:300]
+    return CheckpointError(f"{path.name}: {what} ({found}). {remedy}")
 
 
 def _quantise(
@@ -272,18 +285,24 @@ def _quantise(
     if not listed:
         raise DataError(f"--data: {len(samples)} pictures are less than --batch {n}. Name more.")
     nncf.set_log_level(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars know no pipe
-        model = nncf.quantize(
-            onnx.load(path),
-            nncf.Dataset(listed),
-            model_type=nncf.ModelType.TRANSFORMER if isinstance(encoder.clip.config.image, ViTConfig) else None,
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(listed),
-            # what makes vectors 1 long, and pixels normal, stays exact
-            ignored_scope=nncf.IgnoredScope(types=["Div", "Sub", "ReduceL2", "Clip"], validate=False),
-        )
-    onnx.helper.set_model_props(model, about)
-    onnx.save(model, path)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # its progress bars know no pipe
+            model = nncf.quantize(
+                onnx.load(path),
+                nncf.Dataset(listed),
+                model_type=nncf.ModelType.TRANSFORMER if isinstance(encoder.clip.config.image, ViTConfig) else None,
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(listed),
+                # what makes vectors 1 long, and pixels normal, stays exact
+                ignored_scope=nncf.IgnoredScope(types=["Div", "Sub", "ReduceL2", "Clip"], validate=False),
+            )
+        onnx.helper.set_model_props(model, about)
+        onnx.save(model, path)
+    except OSError:  # the disk's, not the library's
+        raise
+    except Exception as error:  # of its own, one class for each kind of fault
+        raise _refused(path, "nncf cannot quantise it", error, "Export with another --precision.") from error
+    _weights_of(path).unlink(missing_ok=True)
 
 
 def _metadata(encoder: Encoder, config: ExportConfig) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -255,10 +256,12 @@ def normalise(images: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.f
 
 def need(library: str) -> Any:
     """The imported library. Raises ConfigError with what to install."""
+    # OpenVINO and nncf report their import and their use to Google Analytics, unasked, where they find this package.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         return import_module(library)
     except ImportError as error:
-        raise ConfigError(f"{library.split('.')[0]}: not installed. Run: pip install resight[export]") from error
+        raise ConfigError(f'{library.split(".")[0]}: not installed. Run: pip install "resight[export]"') from error
 
 
 def _open_onnx(path: Path, precision: str) -> Graph:
