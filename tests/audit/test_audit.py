@@ -269,6 +269,44 @@ def test_a_cameras_mean_is_taken_out_as_far_as_it_shows_several() -> None:
     np.testing.assert_allclose(alone.vectors, vectors - [4, 1])
 
 
+def test_what_was_not_compared_is_not_alike(draw: Draw) -> None:
+    """Of identities seen once, by one camera, nothing tells how alike one individual's pictures by it would be."""
+    drawn = draw(n_identities=30, n_pictures=2)
+    rows = [row for row in range(60) if row >= 20 or row % 2 == 0]  # the first ten by camera a alone
+    pictures = replace(drawn.pictures, embedding=drawn.pictures.embedding[rows])
+    records = [drawn.records[row] for row in rows]
+    found = audit(pictures, records, [""] * len(rows))
+    assert found.faults == ()
+    assert found.notes[1] == (
+        "45 of 435 pairs of identities were not held against each other (same individual): no identity is seen twice by "
+        "one camera, which would tell how alike one's pictures are"
+    )
+    halves = [replace(record, identity=f"{record.identity} {record.camera}") for record in drawn.records[:2]]
+    (fault,) = audit(drawn.pictures, [*halves, *drawn.records[2:]], drawn.sides).faults
+    assert (fault.kind, set(fault.identities)) == ("same individual", {"0 a", "0 b"})
+    assert fault.why.endswith(" those of one identity usually are")
+
+
+def test_identities_of_one_camera_each_are_compared_within_it(draw: Draw) -> None:
+    drawn = draw(n_identities=20, n_pictures=8)
+    names = [("again" if row % 2 else name) if name == "4" else name for row, name in enumerate(drawn.names)]
+    records = [
+        replace(record, camera="ab"[truth % 2])
+        for record, truth in zip(drawn.named(names).records, drawn.truth, strict=True)
+    ]
+    found = audit(drawn.pictures, records, drawn.sides)
+    (fault,) = found.faults
+    assert (fault.kind, set(fault.identities)) == ("same individual", {"4", "again"})
+    assert found.notes[0] == (
+        "110 of 210 pairs of identities were not held against each other (same individual): no identity is seen by two "
+        "cameras, which would tell how alike one's pictures are"
+    )
+    apart = [replace(record, camera=f"of {record.identity}") for record in records]
+    found = audit(drawn.pictures, apart, drawn.sides)
+    assert found.faults == ()
+    assert found.notes[1].startswith("210 of 210 pairs of identities were not held against each other")
+
+
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_every_cut_has_two_sides(n: int) -> None:
     generator = np.random.default_rng(0)

@@ -66,7 +66,7 @@ def audit(
         (row for row, record in enumerate(records) if record.identity is not None),
         key=lambda row: (labels[records[row].identity or ""], cameras.get(records[row].camera or "", -1), row),
     )
-    found = identity_faults(
+    found, more_notes = identity_faults(
         pictures.embedding[rows],
         np.array([labels[records[row].identity or ""] for row in rows]),
         np.array([-1 if records[row].camera is None else cameras[records[row].camera or ""] for row in rows]),
@@ -74,6 +74,7 @@ def audit(
         [records[row] for row in rows],
         progress,
     )
+    notes += more_notes
     if len(set(sides) & set(SIDES)) > 1:
         found += copy_faults(pictures.embedding, sides, records)
     else:

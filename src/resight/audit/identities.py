@@ -24,8 +24,8 @@ def identity_faults(
     names: Sequence[str],
     records: Sequence[Record],
     progress: Callable[[int, int], None] | None = None,
-) -> list[Fault]:
-    """Likely faults of the three kinds, unordered.
+) -> tuple[list[Fault], list[str]]:
+    """Likely faults of the three kinds, unordered, and a line for what could not be compared.
 
     vectors [N, D]; identities [N] into names, ascending; cameras [N], −1 is unknown; records [N]. Time grows with N²
     and memory with N; 20,000 pictures are compared in blocks.
@@ -35,10 +35,21 @@ def identity_faults(
     others = other_likeness(space, own, progress)
     known = np.isfinite(own.both)
     temperature = fit_temperature(own.both[known], others.best[known])
-    return [
+    found = [
         *_wrong(space, own, others, temperature, names, records),
         *_same(space, others, names, records),
         *_two(space, own, names, records),
+    ]
+    return found, _not_compared(own, others, len(names))
+
+
+def _not_compared(own: Own, others: Others, n: int) -> list[str]:
+    if not others.n_not_compared:
+        return []
+    lacking = "twice by one camera" if own.counts[0].any() else "by two cameras"
+    return [
+        f"{others.n_not_compared:,} of {n * (n - 1) // 2:,} pairs of identities were not held against each other (same "
+        f"individual): no identity is seen {lacking}, which would tell how alike one's pictures are"
     ]
 
 
@@ -63,7 +74,9 @@ def _wrong(
 
 def _same(space: Space, others: Others, names: Sequence[str], records: Sequence[Record]) -> list[Fault]:
     """Pairs that lie nearer to 0, where one individual's pictures would, than to the usual nearest other identity."""
-    found = []
+    found: list[Fault] = []
+    if not others.partners:
+        return found
     usual, spread = _middle(np.array(others.nearest))
     scores = preferred(np.array(list(others.partners.values())) - usual / 2, max(spread**2, 1e-4) / max(-usual, 1e-6))
     for ((a, b), apart), score in zip(others.partners.items(), scores.tolist(), strict=True):
@@ -73,7 +86,7 @@ def _same(space: Space, others: Others, names: Sequence[str], records: Sequence[
         why = (
             f"the pictures of {names[a]} ({_pictures(space, a)}) and {names[b]} ({_pictures(space, b)}) are "
             + ("as alike as" if apart >= 0 else f"by {-apart:.2f} less alike than")
-            + " those of each among themselves"
+            + (" those of each among themselves" if len(space.members(b)) > 1 else " those of one identity usually are")
         )
         beside = tuple((f"identity {names[one]}", _spread(space.members(one), records)) for one in (a, b))
         moved = tuple(records[row] for row in space.members(b))

@@ -34,13 +34,15 @@ class Others:
     """best [N, K]: likeness to the identities most alike, −inf where there are fewer; named [N, K]: which.
 
     partners: of two identities, a < b, how much more alike their pictures are to each other than among themselves;
-    mostly below 0. nearest [n]: of each identity the same to the one most like it.
+    mostly below 0. nearest: of each identity the same to the one most like it. n_not_compared: pairs of identities that
+    only different cameras saw, or one camera alone, where no identity shows how alike its pictures are by such.
     """
 
     best: Floats
     named: Rows
     partners: dict[tuple[int, int], float]
     nearest: list[float]
+    n_not_compared: int
 
 
 def own_likeness(space: Space) -> Own:
@@ -96,6 +98,7 @@ def other_likeness(space: Space, own: Own, progress: Callable[[int, int], None] 
     best, named = np.empty((n_rows, width), np.float32), np.empty((n_rows, width), np.int64)
     expected = _expected(own)
     nearest: dict[int, dict[int, float]] = {}
+    n_not_compared = 0
     for identities, cosines in space.blocks():
         rows = slice(space.starts[identities.start], space.starts[identities.stop])
         sums, counts = space.by_camera(cosines, rows)
@@ -108,12 +111,14 @@ def other_likeness(space: Space, own: Own, progress: Callable[[int, int], None] 
         compared = np.isfinite(differences)
         apart = np.where(compared, differences, 0).sum(axis=0) / np.maximum(compared.sum(axis=0), 1)
         starts = space.starts[identities.start : identities.stop] - rows.start
-        sizes = np.diff(np.append(starts, len(line)))
-        means = np.add.reduceat(apart, starts, axis=0) / sizes[:, None]
+        n_compared = np.add.reduceat(compared.any(axis=0), starts, axis=0, dtype=np.int64)
+        means = np.add.reduceat(apart, starts, axis=0) / np.maximum(n_compared, 1)
+        means[n_compared == 0] = -np.inf
+        means[np.arange(len(identities)), identities] = -np.inf
+        n_not_compared += int(np.isinf(means).sum()) - len(identities)
         for identity, mean in zip(identities, means, strict=True):
-            mean[identity] = -np.inf
-            partners = np.argsort(-mean, kind="stable")[: min(N_PARTNERS, n - 1)]
-            nearest[identity] = {int(partner): float(mean[partner]) for partner in partners}
+            partners = np.argsort(-mean, kind="stable")[:N_PARTNERS]
+            nearest[identity] = {int(b): float(mean[b]) for b in partners if np.isfinite(mean[b])}
         if progress is not None:
             progress(rows.stop, n_rows)
     pairs = {
@@ -122,7 +127,7 @@ def other_likeness(space: Space, own: Own, progress: Callable[[int, int], None] 
         for b, apart in found.items()
         if a < b and a in nearest[b]
     }
-    return Others(best, named, pairs, [max(found.values()) for found in nearest.values()])
+    return Others(best, named, pairs, [max(found.values()) for found in nearest.values() if found], n_not_compared // 2)
 
 
 def _expected(own: Own) -> Floats:
