@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/ready  ## draw people, fine-tune, evaluate before and after, write demo-output/report.html; goes on when interrupted
 	$(BIN)/resight demo --out demo-output
 
+# one thread a process: as many processes as cores wait for each other's threads otherwise
 test: $(VENV)/ready  ## the quick suite
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-all: $(VENV)/ready  ## with the slow tests
 	$(BIN)/python -m pytest -m "not gpu and not docs" --durations=10
@@ -23,7 +24,7 @@ check: $(VENV)/ready  ## style, types, and the tests that hold the shape of the 
 docs: $(VENV)/ready  ## the documentation as site/index.html, which needs no network; then runs every command and program it shows
 	$(BIN)/python docs/tools/settings.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
-	$(BIN)/python -m pytest -m docs -n auto --dist loadgroup tests/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs -n auto --dist loadgroup tests/docs
 
 bench: $(VENV)/ready  ## the benchmarks; each prints one table
 	$(BIN)/python benchmarks/bench_evaluate.py

@@ -22,9 +22,6 @@ from resight.gallery import store
 from resight.gallery.rows import EVERYWHERE, About, Entry, Gallery, Row, Space, Where
 
 BACKENDS = ["lance", "milvus-lite", pytest.param("milvus-server", marks=pytest.mark.xdist_group("milvus"))]
-ONE_PROCESS = {"milvus-lite"}
-"""Backends that one process at a time can open."""
-
 DIMENSION, ALIGNED = 16, 8
 
 AWKWARD = ("o'neil", 'say "yes"', "naïve 犬 🐄", "two\nlines", "back\\slash", "50%_off", "NULL", "' OR '1'='1")
@@ -74,13 +71,6 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> s
             assert time.monotonic() < until, "Milvus did not start within two minutes"
             time.sleep(0.1)
     return address.read_text()
-
-
-@pytest.fixture
-def shared_place(backend: str, place: str) -> str:
-    if backend in ONE_PROCESS:
-        pytest.skip("one process at a time opens such a gallery")
-    return place
 
 
 @pytest.fixture

@@ -428,9 +428,9 @@ def test_another_process_opens_it(create: Create, place: str, about: About, draw
     again.close()
 
 
-def test_what_one_acknowledged_the_other_sees(shared_place: str, create: Create, about: About, draw: Draw) -> None:
-    one = create(shared_place, about)
-    other = store.open_gallery(shared_place)
+def test_what_one_acknowledged_the_other_sees(place: str, create: Create, about: About, draw: Draw) -> None:
+    one = create(place, about)
+    other = store.open_gallery(place)
     rows = draw(6)
     one.add(rows[:4])
     assert other.count() == 4
