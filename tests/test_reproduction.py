@@ -61,6 +61,10 @@ def test_the_distance_to_published_results() -> None:
     assert all(one.published.benchmark == "market1501" for one in distances)
     assert all(one.ours == {name: SCORES[name] for name in one.published.scores} for one in distances)
     assert reproduce(replace(REPORT, subset="validation"), data, command="", seconds=0).distances == ()
+    other = replace(REPORT, tasks=(replace(TASK, protocol="any-camera"),))
+    assert reproduce(other, data, command="", seconds=0).distances == ()  # a query may find its own camera's pictures
+    words = replace(REPORT, tasks=(TASK, replace(TASK, name="text → image", protocol="text")))
+    assert reproduce(words, splits("rstpreid", query=pictures("a")), command="", seconds=0).distances
     assert reproduce(REPORT, splits("rstpreid", query=pictures("a")), command="", seconds=0).distances == ()  # no words
 
 
@@ -70,6 +74,7 @@ def test_a_run_says_how_it_was_trained(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"command": "resight train …"}))
     steps = [{"stage": stage, "seconds": seconds} for stage, seconds in (("prompts", 4), ("train", 1), ("train", 9.6))]
     lines = [*map(json.dumps, steps), "[1]", '{"stage": "tra']
+    lines.insert(1, '{"stage": "tra{"stage": "train"}')  # torn by a power cut, after which the run went on
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     made = reproduce(REPORT, splits(None), command="", seconds=0, run=tmp_path)
     told = {name: fact for name, fact in made.facts.items() if name.startswith("training")}

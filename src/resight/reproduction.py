@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,13 +108,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    found = []
+    """The whole lines; a power cut leaves others, also in the middle of a run that went on."""
     try:
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    found = []
+    for line in text.splitlines():
+        with suppress(ValueError):
             value = json.loads(line)
             found += [value] if isinstance(value, dict) and "stage" in value else []
-    except (OSError, ValueError):  # a last line that was cut short
-        pass
     return found
 
 
@@ -146,9 +150,10 @@ def _distances(report: Report, splits: Splits) -> tuple[Distance, ...]:
         return ()
     found = []
     for published in published_for(splits.benchmark):
-        words = benchmarks.find(published.benchmark).kind == "text"
-        task = next((t for t in report.tasks if t.name == ("text → image" if words else "image → image")), None)
-        if task is not None:
+        protocol = benchmarks.find(published.benchmark).protocol
+        name = "text → image" if protocol == "text" else "image → image"
+        task = next((t for t in report.tasks if (t.name, t.protocol) == (name, protocol)), None)
+        if task is not None:  # by another protocol figures are not comparable
             found.append(Distance(published, {name: task.scores[name] for name in published.scores}))
     return tuple(found)
 
