@@ -73,6 +73,15 @@ def test_a_last_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
     assert train.rate == Line("rate", [1], [0.1])
 
 
+def test_a_line_torn_in_the_middle_is_left_out(tmp_path: Path) -> None:
+    """A power cut, after which the run went on in the same line."""
+    path = write(tmp_path / "metrics.jsonl", step("train", 1, 1, 0.1, identity=2.0))
+    lines = [json.dumps(step("train", 1, k, 0.1, identity=1.0)) for k in (2, 3)]
+    path.write_bytes(path.read_bytes() + b'{"stage": "train", "epo\0\0\xff' + "\n".join(lines).encode() + b"\n")
+    (train,) = read_curves(path)
+    assert train.rate == Line("rate", [1, 3], [0.1, 0.1])
+
+
 @pytest.mark.parametrize(
     "text",
     [

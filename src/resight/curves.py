@@ -42,15 +42,16 @@ class StageCurves:
 def read_curves(path: Path) -> tuple[StageCurves, ...]:
     """The curves of every stage in a metrics.jsonl, in the order in which they ran.
 
-    A last line that was cut short, as a stopped process leaves it, is left out. Raises DataError when the file is
-    missing, is something else, or holds no step.
+    A line that was cut short, as a stopped process leaves it, is left out. Raises DataError when the file is missing,
+    is something else, or holds no step.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        entries = [entry for entry in map(_parsed, lines) if entry is not None]
+        if lines and not entries:
+            raise ValueError("no line of it is one of a run's")
         by_stage: dict[str, list[dict[str, Any]]] = {}
-        for line in whole.splitlines():
-            entry = json.loads(line)
+        for entry in entries:
             by_stage.setdefault(entry["stage"], []).append(entry)
         curves = tuple(_curves(*stage) for stage in by_stage.items() if any("rate" in entry for entry in stage[1]))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -58,6 +59,13 @@ def read_curves(path: Path) -> tuple[StageCurves, ...]:
     if not curves:
         raise DataError(f"{path}: holds no step yet. Wait until the run has logged some.")
     return curves
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _curves(stage: str, entries: Sequence[dict[str, Any]]) -> StageCurves:

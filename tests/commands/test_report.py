@@ -102,6 +102,11 @@ def test_what_cannot_be_explained_is_refused(
         shown = capsys.readouterr()
         assert said in shown.err
         assert shown.err.count("\n") == 1
+    (run / "metrics.jsonl").write_text("no metrics\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("resight.explaining.explain", None)  # is not reached
+        assert main(["report", str(run)]) == 2
+    assert "metrics.jsonl: is not the metrics of a run" in capsys.readouterr().err
     (run / "config.json").write_text((run / "config.json").read_text().replace("index.csv", "moved.csv"))
     assert main(["report", str(run)]) == 2
     assert "moved.csv: the data of " in capsys.readouterr().err

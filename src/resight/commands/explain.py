@@ -52,7 +52,7 @@ class ReportCommand:
     out: Path | None = None
     """Folder for report.html and report.json (default: `report` in the run folder; else report-output)."""
     json: bool = False
-    """Print report.json too."""
+    """Print report.json in place of the tables."""
 
 
 def report(arguments: ReportCommand) -> int:
@@ -83,6 +83,7 @@ def report(arguments: ReportCommand) -> int:
         seed=source.seed,
         device=str(encoder.device),
     )
+    curves = read_curves(run / "metrics.jsonl") if run is not None and (run / "metrics.jsonl").exists() else ()
     begun = time.perf_counter()
     with progress_bar("embed") as progress:
         found = explain(
@@ -104,7 +105,6 @@ def report(arguments: ReportCommand) -> int:
     )
     values = reports.explained_json(found, reproduction)
     reports.write_json(values, out)
-    curves = read_curves(run / "metrics.jsonl") if run is not None and (run / "metrics.jsonl").exists() else ()
     name = source.encoder if run is None else run.name
     about = f"{name} was measured on {found.report.data_name}, {found.report.subset}."
     write_page(
