@@ -278,8 +278,8 @@ def test_what_was_not_compared_is_not_alike(draw: Draw) -> None:
     found = audit(pictures, records, [""] * len(rows))
     assert found.faults == ()
     assert found.notes[1] == (
-        "45 of 435 pairs of identities were not held against each other (same individual): no identity is seen twice by "
-        "one camera, which would tell how alike one's pictures are"
+        "45 of 435 pairs of identities were not held against each other (same individual): no identity is seen twice "
+        "by one camera, which would tell how alike one's pictures are"
     )
     halves = [replace(record, identity=f"{record.identity} {record.camera}") for record in drawn.records[:2]]
     (fault,) = audit(drawn.pictures, [*halves, *drawn.records[2:]], drawn.sides).faults

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from resight.audit.faults import Fault, read_decisions, table_rows, write_rows
 from resight.cli import main
 from resight.data.index import read
+from resight.types import Record
 
 QUICK = ("random:64x1/8", "--size", "32", "16", "--device", "cpu")
 COLOURS = {"red": (230, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 230), "grey": (130, 130, 130)}
@@ -105,6 +107,19 @@ def test_what_cannot_be_audited_is_refused(
     (tmp_path / "single.csv").write_text("path,identity\nred0.png,7\nred1.png,8\n")
     assert audit(tmp_path / "single.csv") == 2
     assert "no identity has two pictures" in capsys.readouterr().err
+
+
+def test_decisions_on_thousands_of_pictures_are_read(tmp_path: Path) -> None:
+    """A list of pictures may be longer than what the reader of CSV takes by default, 131,072 characters."""
+    records = tuple(Record(tmp_path / f"a folder with a long name/{k:06}.png", "1") for k in range(4000))
+    faults = [Fault("shared caption", 0.5, records, ("1", "2"), "stands with 4,000", "a person")]
+    rows = table_rows(faults, tmp_path)
+    rows[1][rows[0].index("decision")] = "drop"
+    write_rows(rows, tmp_path / "d.csv")
+    limit = csv.field_size_limit()
+    (decided,) = read_decisions(tmp_path / "d.csv")
+    assert decided.pictures == tuple(str(record.path.relative_to(tmp_path)) for record in records)
+    assert csv.field_size_limit() == limit
 
 
 def test_what_cannot_be_corrected_is_refused(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

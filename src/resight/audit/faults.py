@@ -114,7 +114,9 @@ def read_decisions(path: Path) -> list[Decided]:
     decided.
     """
     remedy = "Give the findings.csv of `resight data audit`, decisions filled in, or what its page downloads."
+    limit = csv.field_size_limit()
     try:
+        csv.field_size_limit(max(limit, path.stat().st_size))  # the whole process's, so it is put back below
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             needed = ("kind", "decision", "pictures", "identities", "caption")
@@ -124,6 +126,8 @@ def read_decisions(path: Path) -> list[Decided]:
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a table of decisions ({error}). {remedy}") from error
+    finally:
+        csv.field_size_limit(limit)
     decided = [_decided(f"{path}: line {line}", row) for line, row in rows if (row["decision"] or "").strip()]
     if not decided:
         raise DataError(f"{path}: decides nothing. Fill in its column decision: keep, move, merge or drop.")
