@@ -288,6 +288,40 @@ def test_what_disagrees_is_not_left_behind(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
 
 
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_a_graph_that_overflows_is_told_by_its_figures(
+    value: float,
+    copied: None,
+    tmp_path: Path,
+    coloured_people: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As float16 may: not a fault of some picture, and no NaN in JSON."""
+    with_everything().save(tmp_path / "encoder")
+    opened = ExportedEncoder.load
+
+    def spoiled(folder: Path) -> ExportedEncoder:
+        encoder = opened(folder)
+        image, text = encoder._image, encoder._text
+        assert text is not None
+        encoder._image = lambda given: {name: rows * np.float32(0) + value for name, rows in image(given).items()}
+        encoder._text = lambda given: {name: rows * np.float32(0) + value for name, rows in text(given).items()}
+        return encoder
+
+    monkeypatch.setattr(ExportedEncoder, "load", spoiled)
+    words = ["export", str(tmp_path / "encoder"), "--to", "onnx", "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert cli.main([*words, "--data", str(coloured_people), "--json"]) == 1
+    shown = capsys.readouterr()
+    least = 0.0 if value == 0 else -1.0
+    assert "was not written: least cosine of 16 pictures (" in shown.err
+    assert f") {least:.5f}, of texts {least:.5f} (needed 0.999), mean {least:.5f} " in shown.err
+    assert shown.err.count("\n") == 1
+    told = json.loads(shown.out, parse_constant=pytest.fail)
+    assert (told["passed"], told["parity"]["mean_ap"][1], told["parity"]["same_first"]) == (False, 0, 0)
+    assert not (tmp_path / "out").exists()
+
+
 def test_parity_judges_each_figure() -> None:
     good = Parity("people", 9, (1, 3), 1.0, 1.0, 1.0, (0.5, 0.5), (0.5, 0.5), 1.0, EXACT)
     assert good.passed

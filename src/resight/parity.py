@@ -16,7 +16,7 @@ from resight.encoder import Encoder
 from resight.errors import DataError
 from resight.evaluate import Rules, compare, sides
 from resight.exported import ExportedEncoder, Number
-from resight.types import Record, Splits
+from resight.types import Embeddings, Record, Splits
 
 N_PICTURES = 256
 N_DRAWN = 12  # identities
@@ -104,24 +104,25 @@ def measure(encoder: Encoder, exported: ExportedEncoder, probe: Splits) -> Parit
     text = None
     if encoder.can_read:
         texts = [*TEXTS, *(caption for record in query[:60] for caption in record.captions[:1])]
-        text = _least([_cosines(encoder.embed_texts(texts).embedding, exported.embed_texts(texts).embedding)])
-    rules = Rules(protocol="any-camera")
-    scores = [
-        compare(probe, vectors, records, None, rules=rules, source="").tasks[0].scores for vectors in (before, after)
-    ]
+        text = float(_cosines(encoder.embed_texts(texts).embedding, exported.embed_texts(texts).embedding).min())
     limits = LIMITS[exported.form.precision]
-    row = {record: number for number, record in enumerate(records)}
-    rows = [np.array([row[record] for record in side]) for side in (query, gallery)]
+    scores = [_scores(probe, before, records), dict.fromkeys(("mAP", "R1"), 0.0)]
+    same_first = 0.0
+    if (np.abs(np.linalg.norm(after.embedding, axis=1) - 1) < 1e-3).all():  # else halves overflowed: it finds nothing
+        scores[1] = _scores(probe, after, records)
+        row = {record: number for number, record in enumerate(records)}
+        rows = [np.array([row[record] for record in side]) for side in (query, gallery)]
+        same_first = _same_first(before.embedding, after.embedding, rows[0], rows[1], limits.tie)
     return Parity(
         probe=probe.name,
         n_pictures=len(records),
         batch_sizes=(*BATCH_SIZES, min(len(records), EmbedConfig().batch_size)),
-        cosine=_least(cosines),
+        cosine=float(np.concatenate(cosines).min()),
         mean_cosine=float(np.concatenate(cosines).mean()),
         text_cosine=text,
         mean_ap=(scores[0]["mAP"], scores[1]["mAP"]),
         rank_1=(scores[0]["R1"], scores[1]["R1"]),
-        same_first=_same_first(before.embedding, after.embedding, rows[0], rows[1], limits.tie),
+        same_first=same_first,
         limits=limits,
     )
 
@@ -156,14 +157,15 @@ def drawn_probe(folder: Path) -> Splits:
     return Splits("drawn people", probe.root, "any-camera", query=probe.query, gallery=probe.gallery)
 
 
+def _scores(probe: Splits, vectors: Embeddings, records: Sequence[Record]) -> dict[str, float]:
+    rules = Rules(protocol="any-camera")
+    return compare(probe, vectors, records, None, rules=rules, source="").tasks[0].scores
+
+
 def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Row by row; a vector that is no number agrees with none and has −1."""
     cosines: NDArray[np.float64] = np.einsum("nd,nd->n", one.astype(np.float64), other.astype(np.float64))
-    return cosines
-
-
-def _least(cosines: Sequence[NDArray[np.float64]]) -> float:
-    """A vector that is not finite agrees with none."""
-    return float(np.nan_to_num(np.concatenate(cosines), nan=-1.0).min())
+    return np.nan_to_num(cosines, nan=-1.0)
 
 
 def _same_first(
