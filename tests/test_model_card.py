@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,17 @@ import pytest
 from huggingface_hub import ModelCard
 
 from resight.cards import About, Training, read_about
+from resight.data.index import read
 from resight.encoder import Card
+from resight.engine import Engine
+from resight.evaluate import Rules, Subset, evaluate
+from resight.launch import Order, launch
 from resight.model_card import model_card
+from resight.optim import Descent
+from resight.recipes import finetune
+from resight.report import as_json, write_json
 from resight.reported import read_results
+from resight.starting import Start
 
 
 @pytest.fixture
@@ -108,6 +117,48 @@ def test_raw_and_reranked_figures_stand_apart(about: About, write_report: Callab
     assert [row[1:-1] for row in rows(reranked, "farm")] == [[*start, *["87.5"] * 5, "1,100 of 1,200"]]
     assert "withdrawn by its authors in 2019" in raw
     assert "None were given" not in card
+
+
+@pytest.mark.parametrize(
+    ("data_name", "data", "subset", "said"),
+    [
+        ("farm", "f00d", "train", "**trained on these**"),
+        ("farm", "beef", "train", "**trained on these**"),  # the training left out pictures without a name
+        ("moved/farm", "f00d", "test", "**trained on these**"),  # no picture names a split: all are in both
+        ("farm", "beef", "test", "trained on its train part"),
+        ("moved/farm", "beef", "train", "other data"),
+    ],
+)
+def test_figures_on_the_data_of_the_training_are_named_so(
+    data_name: str, data: str, subset: str, said: str, about: About, write_report: Callable[..., Path]
+) -> None:
+    report = write_report("own.json", fingerprint=about.fingerprint, data_name=data_name, subset=subset)
+    report.write_text(json.dumps(json.loads(report.read_text()) | {"data": data}))
+    assert f"| {data_name}, {subset}<br>({said}) |" in model_card(about, "me/cows", read_results(report))
+    alone = model_card(replace(about, training=None), "me/cows", read_results(report))
+    assert f"| {data_name}, {subset}{f'<br>({said})' if data == 'f00d' else ''} |" in alone
+
+
+def test_a_run_and_a_report_name_data_alike(coloured_people: Path, tmp_path: Path) -> None:
+    """From the training to the card, of a table in a folder of another name."""
+    lines = coloured_people.read_text().splitlines()
+    train = [re.sub(",(query|gallery),", ",train,", line) if "1.png" in line else line for line in lines]
+    coloured_people.write_text("\n".join(train))
+    descent = Descent(epochs=1, warmup_epochs=0)
+    settings = finetune.Config(
+        n_identities=2, n_images=2, start=Start(size=(16, 16)), descent=descent, engine=Engine(device="cpu")
+    )
+    splits = read(coloured_people)
+    encoder = launch(Order(finetune, settings, "random:64x1/8", tmp_path / "run", {}, ()), splits)
+    assert encoder is not None
+    about = read_about(tmp_path / "run" / "encoder")
+    assert about.training == Training(f"{tmp_path.name}/index", 8, 4)
+    rules = Rules(protocol="any-camera")
+    kin: dict[Subset, str] = {"train": "**trained on these**", "test": "trained on its train part"}
+    for subset, said in kin.items():
+        write_json(as_json(evaluate(encoder, splits, rules=rules, subset=subset)), tmp_path)
+        card = model_card(about, "me/cows", read_results(tmp_path))
+        assert f"/index, {subset}<br>({said}) |" in card
 
 
 def test_only_real_numbers_are_in_the_index(about: About, write_report: Callable[..., Path]) -> None:

@@ -30,7 +30,7 @@ COMMERCIAL = {
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What an encoder was trained on. data: name of the data set, "" where the run does not say."""
+    """What an encoder was trained on. data: its name as in reports, "" where the run does not say."""
 
     data: str
     n_pictures: int

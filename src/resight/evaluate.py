@@ -255,7 +255,7 @@ def compare(
     return Report(
         encoder=source,
         fingerprint=pictures.encoder,
-        data_name=splits.name if splits.name == splits.root.name else f"{splits.root.name}/{splits.name}",
+        data_name=splits.data_name,
         data=fingerprint(plan.records, splits.root),
         subset=subset,
         rules=replace(rules, protocol=plan.protocol),

@@ -74,7 +74,7 @@ def _train(order: Order, splits: Splits, data: TrainSet, machine: Machine) -> En
     request = Request(
         recipe=recipe.NAME,
         init=order.init,
-        data={**order.read, **about, "name": splits.name, "licence": order.licence},
+        data={**order.read, **about, "name": splits.data_name, "licence": order.licence},
         settings=dataclasses.asdict(order.settings),
         free=FREE,
         command=tuple(order.command),

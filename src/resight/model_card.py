@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from resight.cards import About, Training, allows_commerce, plain, source_of, terms
+from resight.cards import About, allows_commerce, plain, source_of, terms
 from resight.clip.pushed import PREFIX
 from resight.clip.sources import aliases
 from resight.reported import SCORES, Result
@@ -38,7 +38,7 @@ def model_card(about: About, repository: str, results: Sequence[Result]) -> str:
             "\n## What it was trained from and on\n",
             *_training(about),
             "\n## Figures\n",
-            *_figures(results, about.training),
+            *_figures(results, about),
             "\n## Intended use and limits\n",
             PURPOSE,
             "\n## How to load it\n",
@@ -150,7 +150,7 @@ def _training(about: About) -> Iterable[str]:
     yield from (f"- {_cell(note)}" for note in card.notes)
 
 
-def _figures(results: Sequence[Result], training: Training | None) -> Iterable[str]:
+def _figures(results: Sequence[Result], about: About) -> Iterable[str]:
     if not results:
         yield "None were given. Measure it on your own pictures: `resight evaluate`."
         return
@@ -160,7 +160,7 @@ def _figures(results: Sequence[Result], training: Training | None) -> Iterable[s
     )
     head = ("data", "compared", "protocol", *SCORES, "valid", "gallery")
     yield "Without re-ranking:\n"
-    yield _table(head, [_row(result, training, result.scores, result.intervals) for result in results])
+    yield _table(head, [_row(result, about, result.scores, result.intervals) for result in results])
     if any("duke" in result.data_name.lower() for result in results):
         yield "\nDukeMTMC-reID was withdrawn by its authors in 2019, over consent: figures on it check older results."
     for settings in dict.fromkeys(result.rerank for result in results if result.reranked):
@@ -168,7 +168,7 @@ def _figures(results: Sequence[Result], training: Training | None) -> Iterable[s
         yield _table(
             head,
             [
-                _row(result, training, result.reranked, {})
+                _row(result, about, result.reranked, {})
                 for result in results
                 if result.reranked and result.rerank == settings
             ],
@@ -177,7 +177,7 @@ def _figures(results: Sequence[Result], training: Training | None) -> Iterable[s
 
 def _row(
     result: Result,
-    training: Training | None,
+    about: About,
     scores: Mapping[str, float],
     intervals: Mapping[str, tuple[float, float]],
 ) -> Sequence[str]:
@@ -187,17 +187,21 @@ def _row(
             low, high = intervals[name]
             cells[place] += f"<br>{100 * low:.0f}–{100 * high:.0f}"
     counts = f"{result.n_valid:,} of {result.n_queries:,}", f"{result.n_gallery:,}"
-    where = f"{_cell(result.data_name)}, {result.subset}{_kinship(result, training)}"
+    where = f"{_cell(result.data_name)}, {result.subset}{_kinship(result, about)}"
     return where, _cell(result.task), _cell(result.protocol), *cells, *counts
 
 
-def _kinship(result: Result, training: Training | None) -> str:
-    """Whether the data are those that it was trained on, as far as names tell."""
-    if training is None or not training.data:
+def _kinship(result: Result, about: About) -> str:
+    """Whether the data are those that it was trained on: by the fingerprint of the records, else as far as names tell.
+
+    Records that differ may be of one data set: query and gallery beside the train part.
+    """
+    trained = about.training.data if about.training is not None else ""
+    if about.card.data == result.data != "" or (trained == result.data_name and result.subset == "train"):
+        return "<br>(**trained on these**)"
+    if not trained:
         return ""
-    if result.data_name != training.data:
-        return "<br>(other data)"
-    return "<br>(**trained on these**)" if result.subset == "train" else "<br>(trained on its train part)"
+    return "<br>(trained on its train part)" if trained == result.data_name else "<br>(other data)"
 
 
 def _loading(about: About, repository: str) -> str:

@@ -64,6 +64,11 @@ class Splits:
     unassigned: tuple[Record, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def data_name(self) -> str:
+        """What a run and a report call the data: the name, below that of the root's folder where it is another."""
+        return self.name if self.name == self.root.name else f"{self.root.name}/{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
