@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from torch import Tensor
 
 from resight.data.index import read
 from resight.encoder import Encoder
 from resight.evaluate import Rules, evaluate
 from resight.explaining import N_RANKS, explain
+from resight.relevance import picture_relevance
 from resight.types import Record, Splits
 
 
@@ -124,6 +128,22 @@ def test_where_it_looked(people: Splits, encoder: Encoder, monkeypatch: pytest.M
     monkeypatch.setattr("resight.explaining.Encoder", type("Towers", (), {}))  # as an exported encoder is none
     pictures, captions = explain(encoder, people, n_queries=4).lists
     assert {(one.maps, one.words) for one in (*pictures.shown, *captions.shown)} == {((None, None), ())}
+
+
+def test_no_more_pictures_are_looked_at_together_than_allowed(
+    people: Splits, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+
+    def count(encoder: Encoder, images: Tensor, *more: Any, **named: Any) -> NDArray[np.float32]:
+        together.append(len(images))
+        return picture_relevance(encoder, images, *more, **named)
+
+    monkeypatch.setattr("resight.explaining.picture_relevance", count)
+    monkeypatch.setattr("resight.explaining.n_together", lambda encoder: 3)
+    (one, _) = explain(encoder, people, n_queries=8).lists
+    assert len(one.shown) == 4
+    assert together == [3, 1] * 3  # matches and queries of pictures, matches of captions
 
 
 def test_a_planted_label_fault_is_a_reason(picture: Callable[..., Path], tmp_path: Path, encoder: Encoder) -> None:

@@ -15,7 +15,7 @@ from resight.clip.text import TextConfig
 from resight.data.transforms import Preprocess
 from resight.encoder import Card, Encoder, Side
 from resight.errors import ConfigError
-from resight.relevance import picture_relevance, word_relevance
+from resight.relevance import n_together, picture_relevance, word_relevance
 
 VIT = ViTConfig((32, 32), 8, 8, 32, 3, 2, 16, "quick_gelu")
 RESNET = ResNetConfig((64, 64), (1, 1, 1, 1), 4, 2, 16)
@@ -95,18 +95,35 @@ def test_a_map_of_averages_is_what_each_place_adds() -> None:
     np.testing.assert_allclose(picture_relevance(encoder, images, directions), expected, rtol=1e-4, atol=1e-7)
 
 
-def test_a_transformer_s_maps_follow_the_paper_s_equations() -> None:
-    """A plain loop over heads and blocks, with attention taken apart by hand, in float64."""
-    encoder = encoder_of(VIT).double()
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_a_transformer_s_maps_follow_the_paper_s_equations(depth: int) -> None:
+    """A plain loop over heads and blocks, with attention taken apart by hand, in float64; prompts at `depth` blocks.
+
+    Rows that a block gets anew carry nothing of the patches.
+    """
+    n_prompts = 2 if depth else 0
+    prompts = SharedPrompts(PromptForm(0, n_prompts, depth=max(depth, 1)), ClipConfig(VIT, TEXT), seed=0)
+    encoder = encoder_of(VIT, text=True, prompts=prompts).double()
+    with torch.no_grad():
+        for block in encoder.clip.image.transformer.resblocks:
+            block.attn.in_proj_weight *= 4  # so that what is gathered in two steps counts
+    new = (
+        torch.zeros(1, 0, 32)
+        if prompts.image is None
+        else torch.nn.init.normal_(prompts.image, generator=torch.Generator().manual_seed(1))
+    )
     images, _, _ = planted(1, 32, torch.Generator().manual_seed(3))
     direction = np.random.default_rng(1).normal(size=(1, encoder.dimension))
     direction /= np.linalg.norm(direction)
     tower = encoder.clip.image
     given = ((images.double() / 255) - 0.5) / 0.5
     x = tower.conv1(given).flatten(2).transpose(1, 2)
-    x = tower.ln_pre(torch.cat([tower.class_embedding.expand(1, 1, -1), x], 1) + tower.positional_embedding)
+    x = torch.cat([tower.class_embedding.expand(1, 1, -1), x], 1) + tower.positional_embedding
+    x = tower.ln_pre(torch.cat([x[:, :1], new[:1], x[:, 1:]], 1))
     attentions = []
-    for block in tower.transformer.resblocks:
+    for number, block in enumerate(tower.transformer.resblocks):
+        if 0 < number < depth:
+            x = torch.cat([x[:, :1], new[number : number + 1], x[:, 1 + n_prompts :]], 1)
         rows, attn = block.ln_1(x), block.attn
         query, key, value = (rows @ attn.in_proj_weight.T + attn.in_proj_bias).chunk(3, -1)
         heads = []
@@ -119,14 +136,33 @@ def test_a_transformer_s_maps_follow_the_paper_s_equations() -> None:
         x = x + block.mlp(block.ln_2(x))
     vector = (tower.ln_post(x)[:, 0] @ tower.proj)[0]
     gradients = torch.autograd.grad(vector @ torch.from_numpy(direction[0]) / vector.norm().detach(), attentions)
-    relevance = torch.eye(17, dtype=torch.float64)
+    relevance = torch.eye(17 + n_prompts, dtype=torch.float64)[:, 1 + n_prompts :]
     for first in range(0, len(attentions), 2):
+        if 0 < first // 2 < depth:
+            relevance = torch.cat([relevance[:1], torch.zeros(n_prompts, 16), relevance[1 + n_prompts :]])
         update = sum((attentions[k] * gradients[k]).clamp(min=0)[0] for k in (first, first + 1)) / 2
         relevance = relevance + update @ relevance
-    expected = relevance[0, 1:].detach().numpy().reshape(4, 4)
+    expected = relevance[0].detach().numpy().reshape(4, 4)
     encoder.float()
     found = picture_relevance(encoder, images, direction.astype(np.float32))[0]
     np.testing.assert_allclose(found, expected / expected.sum(), rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "n"),
+    [
+        (VIT, 16),
+        (RESNET, 16),
+        (ViTConfig((256, 128), 16, 16, 768, 12, 12, 512, "quick_gelu"), 16),
+        (ViTConfig((256, 128), 16, 8, 768, 12, 12, 512, "quick_gelu"), 4),  # 4 bytes × 12 blocks × 12 heads × 466²
+        (ViTConfig((336, 336), 14, 14, 1024, 24, 16, 768, "quick_gelu"), 1),  # 511 MB for one picture
+        (ViTConfig((672, 672), 14, 14, 1024, 24, 16, 768, "quick_gelu"), 1),
+    ],
+)
+def test_as_many_pictures_at_a_time_as_their_attention_allows(config: ViTConfig | ResNetConfig, n: int) -> None:
+    encoder = encoder_of(VIT if isinstance(config, ViTConfig) else RESNET)
+    encoder.clip.image.config = config
+    assert n_together(encoder) == n
 
 
 def test_nothing_is_changed_by_looking() -> None:

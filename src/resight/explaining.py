@@ -23,7 +23,7 @@ from resight.evaluate import Plan, Report, Rules, Subset, TaskName, compare, pla
 from resight.examples import Comparison, Ranked, compare_captions, compare_pictures
 from resight.metrics import Ranking, cmc
 from resight.reasons import LOW_SHARE, RULES, Look, Reason, Usual, find_reasons, look, usual_look
-from resight.relevance import picture_relevance, word_relevance
+from resight.relevance import n_together, picture_relevance, word_relevance
 from resight.types import Embeddings, Record, Splits
 
 N_RANKS = 20
@@ -33,7 +33,6 @@ N_JUDGED = 500  # queries of each kind whose reasons are counted
 N_LOOKED_AT = 300  # pictures that tell what is usual
 SURE = 0.99  # of a label fault: the encoder that fails is the one that judges
 N_AUDITED = 20_000  # pictures; the time grows with their square
-N_TOGETHER = 16  # pictures whose maps are computed at a time
 
 Map = NDArray[np.float32]
 Looked = tuple[tuple[Map | None, Map | None], tuple[tuple[str, float], ...]]
@@ -253,15 +252,16 @@ class _Explainer:
         assert isinstance(self.encoder, Encoder)
         found: list[Map] = []
         preprocess = self.encoder.preprocess
-        for start in range(0, len(records), N_TOGETHER):
-            here = records[start : start + N_TOGETHER]
+        n = n_together(self.encoder)
+        for start in range(0, len(records), n):
+            here = records[start : start + n]
             opened = (open_image(r.path, box=r.box, background=preprocess.background) for r in here)
             images = torch.from_numpy(np.stack([preprocess.resize(image) for image in opened]))
             found += list(
                 picture_relevance(
                     self.encoder,
                     images,
-                    directions[start : start + N_TOGETHER],
+                    directions[start : start + n],
                     aligned=aligned,
                     cameras=[record.camera for record in here],
                     views=[record.view for record in here],

@@ -24,6 +24,9 @@ from resight.clip.image import VisionTransformer
 from resight.clip.transformer import Attention, Transformer
 from resight.encoder import Encoder
 
+MOST_TOGETHER = 16  # pictures
+MOST_BYTES = 512 * 1024**2  # of attention that is kept for its gradient
+
 
 def picture_relevance(
     encoder: Encoder,
@@ -60,6 +63,18 @@ def picture_relevance(
     else:
         counted = _on_map(tower.layer4, project).flatten(1)
     return _shares(counted).reshape(-1, rows, columns)
+
+
+def n_together(encoder: Encoder) -> int:
+    """How many pictures `picture_relevance` may take at a time, so that the attention it keeps takes half a GB."""
+    tower = encoder.clip.image
+    if not isinstance(tower, VisionTransformer):
+        return MOST_TOGETHER
+    rows, columns = tower.config.grid
+    n_prompts = 0 if encoder.prompts is None else encoder.prompts.form.image_length
+    n_tokens = 1 + n_prompts + rows * columns
+    of_one = 4 * tower.config.depth * tower.config.heads * n_tokens**2  # float32
+    return max(1, min(MOST_TOGETHER, MOST_BYTES // of_one))
 
 
 def word_relevance(
@@ -119,7 +134,7 @@ def _through_blocks(transformer: Transformer, project: Callable[[], Tensor]) -> 
     total = _hooked(blocks, attend_and_keep, project)
     gradients = torch.autograd.grad(total, kept)
     relevance: Tensor = torch.eye(kept[0].shape[-1], device=kept[0].device)
-    for attention, gradient in zip(kept, gradients, strict=True):
+    for attention, gradient in zip(kept, gradients, strict=True):  # no gradient in prompts that are replaced thereafter
         update = (attention.detach() * gradient).clamp(min=0).mean(1) @ relevance
         relevance = relevance[..., : update.shape[1], :] + update  # the last block has one row
     to_last: Tensor = relevance[:, 0]
