@@ -20,6 +20,16 @@ def write_run(folder: Path, data: dict[str, object]) -> None:
     (folder / "config.json").write_text(json.dumps(values))
 
 
+def as_exported(folder: Path, **form: object) -> None:
+    """The folder as an export leaves it, as far as it is read without opening the graph."""
+    about = json.loads((folder / "encoder.json").read_text())
+    about.pop("sha256", None)
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    (folder / "image.onnx").write_bytes(b"abc")
+    said = {"runtime": "onnx", "precision": "float16", "files": {"image.onnx": "00"}}
+    (folder / "encoder.json").write_text(json.dumps(about | {"exported": said | form}))
+
+
 def test_an_encoder_is_described_as_it_loads(small_encoder: Callable[..., Path]) -> None:
     folder = small_encoder(data="f00d", data_licences=("CC-BY-4.0",), notes=("One.",))
     about, encoder = read_about(folder), Encoder.load(folder, device="cpu")
@@ -109,6 +119,23 @@ def test_encoders_and_their_figures_are_found(
     assert shelf.encoders[2].results == read_results(tmp_path / "runs")
     assert shelf.encoders[3].results == ()
     assert not any(objections(about.card) for about in shelf.encoders)
+
+
+def test_an_export_is_listed_with_what_it_was_made_for(small_encoder: Callable[..., Path]) -> None:
+    folder = small_encoder(data="f00d", data_licences=("CC-BY-NC-4.0",))
+    before = read_about(folder)
+    as_exported(folder, precision="bf16\x1b")
+    about = read_about(folder)
+    assert (about.runtime, about.precision, about.sha256, about.n_bytes) == ("onnx", "bf16\\x1b", "", 3)
+    same = replace(before, runtime=about.runtime, precision=about.precision, sha256="", n_bytes=3)
+    assert about == same
+    assert objections(about.card) == ["pictures: CC-BY-NC-4.0"]
+    (folder / "image.onnx").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no encoder, for want of image\.onnx"):
+        read_about(folder)
+    as_exported(folder, files=3)
+    with pytest.raises(CheckpointError, match="is not a whole encoder description"):
+        read_about(folder)
 
 
 def test_a_broken_one_is_left_out_with_its_reason(small_encoder: Callable[..., Path], tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from resight.errors import CheckpointError, ConfigError, GalleryError
 from resight.evaluate import evaluate
 from resight.export import ExportConfig, export
 from resight.exported import ExportedEncoder, normalise
+from resight.hub import check
 from resight.opening import open_embedder
 from resight.parity import choose_probe
 
@@ -210,7 +211,9 @@ def test_what_an_export_does_not_take_is_refused(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="was exported for onnx and holds no weights to train"):
         Encoder.load(folder)
     with pytest.raises(CheckpointError, match=r"was exported\. Name the encoder folder it was made from"):
-        read_about(folder)
+        check(folder)
+    about, weights = read_about(folder), (folder / "image.onnx").stat().st_size + (folder / "text.onnx").stat().st_size
+    assert (about.runtime, about.precision, about.n_bytes, about.dimension) == ("onnx", "float32", weights, 16)
 
 
 def test_a_missing_runtime_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,8 +41,9 @@ class Training:
 class About:
     """One encoder. name: its folder, or resight-mini. size: height and width of its pictures. n_bytes: of the weights.
 
-    sha256: of the weights, as encoder.json states it; "" of resight-mini. training: from the run folder around it, None
-    where there is none, or of other data. results: of this encoder, by its fingerprint.
+    sha256: of the weights, as encoder.json states it; "" of resight-mini and of an export. runtime, precision: what it
+    was exported for, and in; "" where it was not. training: from the run folder around it, None where there is none, or
+    of other data. results: of this encoder, by its fingerprint.
     """
 
     name: str
@@ -55,6 +56,8 @@ class About:
     can_read: bool
     n_bytes: int
     calibrated: bool
+    runtime: str = ""
+    precision: str = ""
     training: Training | None = None
     results: tuple[Result, ...] = ()
 
@@ -68,7 +71,7 @@ class Shelf:
 
 
 def read_about(folder: Path, results: Iterable[Result] = ()) -> About:
-    """The encoder in a folder, with those of the results that are its own.
+    """The encoder in a folder, or its export, with those of the results that are its own.
 
     Raises CheckpointError when the folder holds no whole encoder.
     """
@@ -83,20 +86,22 @@ def read_about(folder: Path, results: Iterable[Result] = ()) -> About:
             raise CheckpointError(
                 f"{path}: is of format {about['format']}, this version reads {FORMAT}. Upgrade resight."
             )
-        if "exported" in about:
-            raise CheckpointError(f"{folder}: was exported. Name the encoder folder it was made from.")
+        exported = about.get("exported")
+        files = [Path(name).name for name in exported["files"]] if exported else ["model.safetensors"]
         image, card, fingerprint = image_tower_of(about), card_of(about), printable(str(about["fingerprint"]))
         return About(
             name=str(folder),
             card=_printable(card),
             fingerprint=fingerprint,
-            sha256=printable(str(about["sha256"])),
+            sha256="" if exported else printable(str(about["sha256"])),
             tower=printable(_tower(image)),
             size=(int(about["preprocess"]["height"]), int(about["preprocess"]["width"])),
             dimension=int(dimension_of(image, about["feature"])),
             can_read=about["text_tower"] is not None,
-            n_bytes=(folder / "model.safetensors").stat().st_size,
+            n_bytes=sum((folder / file).stat().st_size for file in files),
             calibrated=(folder / CALIBRATION).is_file(),
+            runtime=printable(str(exported["runtime"])) if exported else "",
+            precision=printable(str(exported["precision"])) if exported else "",
             training=_training(folder.absolute().parent, card),
             results=tuple(result for result in results if result.encoder == fingerprint),
         )

@@ -127,10 +127,12 @@ def pull(repository: str, folder: Path, *, revision: str | None = None, force: b
 def check(folder: Path) -> About:
     """What the encoder in a folder says of itself, once it is known to be true.
 
-    Raises CheckpointError when the weights are not those that encoder.json names, or do not load; ConfigError when the
-    calibration is another encoder's.
+    Raises CheckpointError for an export, and when the weights are not those that encoder.json names, or do not load;
+    ConfigError when the calibration is another encoder's.
     """
     about = read_about(folder)
+    if about.runtime:
+        raise CheckpointError(f"{folder}: was exported. Name the encoder folder it was made from.")
     with (folder / "model.safetensors").open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != about.sha256:
             raise CheckpointError(f"{folder}/model.safetensors: is not the file that encoder.json was written with.")

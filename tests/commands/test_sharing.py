@@ -140,6 +140,22 @@ def test_encoders_are_listed_where_one_stands(
     assert values[2]["results"][0]["scores"]["mAP"] == 0.5
 
 
+def test_an_export_beside_its_encoder_is_no_fault(
+    small_encoder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = small_encoder("exported", data="f00d", data_licences=("own",))
+    about = json.loads((folder / "encoder.json").read_text())
+    form = {"runtime": "openvino", "precision": "int8", "files": {"model.safetensors": "00"}}
+    (folder / "encoder.json").write_text(json.dumps(about | {"exported": form}))
+    assert main(["encoders", str(tmp_path), "--commercial-ok"]) == 0
+    told = capsys.readouterr()
+    assert f"\n{folder} [" in told.out
+    assert " MiB; exported for openvino in int8; not calibrated\n  commercial  its licences allow it\n" in told.out
+    assert told.err == ""
+    assert main(["push", str(folder), "me/cows", "--dry-run"]) == 2
+    assert error_of(capsys) == f"resight: {folder}: was exported. Name the encoder folder it was made from."
+
+
 def test_commercial_ok_keeps_what_is_known_to_be(
     small_encoder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,7 +115,7 @@ def pull(arguments: PullCommand) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EncodersCommand:
-    """List the encoders below some folders, and our own small CLIPs, with what their cards say.
+    """List the encoders below some folders, exported ones too, and our own small CLIPs, with what their cards say.
 
     The exit status is 1 when a folder seems to hold an encoder and does not.
     """
@@ -153,13 +153,14 @@ def _lines(about: About) -> list[str]:
     words = ", reads words" if about.can_read else ""
     trained = [f"{training.data or 'data without a name'}, {training.n_pictures:,} pictures"] if training else []
     pictures = f"trained on {', '.join([*trained, f'[{card.data}]'])}: {' · '.join(terms(card))}"
+    exported = f"exported for {about.runtime} in {about.precision}; " if about.runtime else ""
     why_not = objections(card)
     return [
         f"{about.name} [{about.fingerprint}]",
         f"  weights     from {card.source}: {card.licence}",
         f"  pictures    {pictures if card.data else 'not trained here'}",
         f"  form        {about.tower}; {height} × {width} pixels; {about.dimension:,} numbers{words}; "
-        f"{about.n_bytes / 2**20:,.1f} MiB; {'calibrated' if about.calibrated else 'not calibrated'}",
+        f"{about.n_bytes / 2**20:,.1f} MiB; {exported}{'calibrated' if about.calibrated else 'not calibrated'}",
         f"  commercial  {'not known to be allowed: ' + '; '.join(why_not) if why_not else 'its licences allow it'}",
         *(line for result in about.results for line in _figures(result)),
     ]
