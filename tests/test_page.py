@@ -254,6 +254,45 @@ def test_camera_pairs_open_set_published_counts_and_settings(people: Splits, enc
     assert '"recipe": "clip-reid"' in html.all("pre")[0]["text"]
 
 
+def test_vehicleid_s_figures_are_of_draws(people: Splits, encoder: Encoder, tmp_path: Path) -> None:
+    """A curve of the lists, which are over all pictures, would not be that of the table."""
+    with_words = explain(encoder, people, rules=Rules(protocol="vehicleid"))
+    assert [len(lists.cmc) for lists in with_words.lists] == [0, 20]
+    html = shown(page(with_words), tmp_path / "report.html")
+    over = "over the ten draws of the gallery, of which the figures are the means"
+    assert f"below it the 95 % interval over the query identities (vehicleid: {over})." in captions(html)[0]
+    (curve,) = (label for one in html.all("svg") if "over rank" in (label := one["aria-label"]))
+    assert "text → image" in curve
+    assert "image → image" not in curve
+    query, gallery = (tuple(replace(r, captions=()) for r in side) for side in (people.query, people.gallery))
+    pictures = replace(people, query=query, gallery=gallery)
+    alone = explain(encoder, pictures, rules=Rules(protocol="vehicleid"))
+    html = shown(page(alone), tmp_path / "report.html")
+    assert f"below it the 95 % interval {over}." in captions(html)[0]
+    assert not [one for one in html.all("svg") if "over rank" in one["aria-label"]]
+    html = shown(page(explain(encoder, people)), tmp_path / "report.html")
+    assert "below it the 95 % interval over the query identities." in captions(html)[0]
+
+
+def captions(html: Reader) -> list[str]:
+    return [one["text"] for one in html.all("caption")]
+
+
+@pytest.mark.parametrize(("n", "drawn"), [(30, True), (31, False)])
+def test_pairs_of_many_cameras_are_in_the_json_alone(
+    n: int, drawn: bool, people: Splits, encoder: Encoder, tmp_path: Path
+) -> None:
+    """365 days a camera would make 266,000 cells."""
+    found = explain(encoder, people)
+    task = found.report.tasks[0]
+    pair = replace(task.camera_pairs[0], query_camera="1")
+    many = replace(task, camera_pairs=tuple(replace(pair, gallery_camera=str(k)) for k in range(n)))
+    html = shown(page(replace(found, report=replace(found.report, tasks=(many,)), lists=())), tmp_path / "report.html")
+    assert len(html.all("table", class_="heat")) == (2 if drawn else 0)
+    said = f"Cameras: 1 of queries, {n} of the gallery; up to 30 a side are drawn."
+    assert any(one["text"].startswith(said) for one in html.all("p")) is not drawn
+
+
 EVIL = "<script>alert('x')</script>\"'& onerror=alert(1)"
 
 

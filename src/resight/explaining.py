@@ -71,9 +71,9 @@ class Counted:
 class Lists:
     """One task's queries: the failed ones that are shown, the worst first, then right ones, the best first.
 
-    cmc [N_RANKS], shares. n_failed, n_right: of all queries. unanswered: those that have nothing to find, pictures and
-    captions ("" where the picture asks), by what they lack, in words. n_judged: failed and right ones whose reasons
-    were looked for.
+    cmc [N_RANKS], shares; empty by VehicleID's protocol, whose figures are of draws, not of these lists. n_failed,
+    n_right: of all queries. unanswered: those that have nothing to find, pictures and captions ("" where the picture
+    asks), by what they lack, in words. n_judged: failed and right ones whose reasons were looked for.
     """
 
     task: TaskName
@@ -187,12 +187,13 @@ class _Explainer:
         judged = [_evenly(rows, N_JUDGED) for rows in (failed, right)]
         chosen = _choose(failed, right, comparison.query.identities, n_shown)
         ranked = {q: comparison.look(q, ranking, n_left_out=N_LEFT_OUT) for q in {*chosen, *judged[0], *judged[1]}}
-        reasons = self._reasons(ranked, comparison, ranking, words=task == "text → image")
+        words = task == "text → image"
+        reasons = self._reasons(ranked, comparison, ranking, words=words)
         counts = [Counter(reason.kind for q in rows for reason in reasons[q]) for rows in judged]
         maps = self._maps(task, comparison, [ranked[q] for q in chosen], chosen)
         return Lists(
             task,
-            cmc(ranking, N_RANKS),
+            cmc(ranking, N_RANKS if words or self.plan.pictures != "vehicleid" else 0),
             len(failed),
             len(right),
             _unanswered(comparison, ranking),

@@ -41,6 +41,7 @@ def test_a_run_is_explained_from_its_folder_alone(run: Path, capsys: pytest.Capt
     shown = capsys.readouterr().out
     assert "with re-ranking" in shown
     assert "image → image: " in shown
+    assert "query camera" not in shown
     assert f"written to {run / 'report' / 'report.html'} and" in shown
     html = (run / "report" / "report.html").read_text(encoding="utf-8")
     for said in (

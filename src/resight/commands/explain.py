@@ -113,7 +113,8 @@ def report(arguments: ReportCommand) -> int:
     if arguments.json:
         print_json(values)
     else:
-        reports.show(found.report, Console())
+        tasks = tuple(replace(task, camera_pairs=()) for task in found.report.tasks)  # on the page, and too many here
+        reports.show(replace(found.report, tasks=tasks), Console())
         for lists in found.lists:
             for why, queries in lists.unanswered.items():
                 print(f"{lists.task}: {len(queries):,} with {why}, in no figure")

@@ -68,7 +68,7 @@ def _body(page: Page, pictures: Pictures) -> list[Element]:
         element(
             "div",
             element("div", scores(report, before.report if before else None), *reranked(report)),
-            match_curves(page.after.lists, before.lists if before else ()),
+            *match_curves(page.after.lists, before.lists if before else ()),
             class_="columns",
         ),
         *_open_set(report.tasks),

@@ -16,7 +16,9 @@ from resight.page.document import Pictures, scrolling
 from resight.page.lists import name_of
 
 METRICS = ("mAP", "R1", "R5", "R10", "mINP")
+N_CAMERAS = 30  # a side, that are drawn
 SIDE, DOT = 560, 5  # of the map, in its own units
+OVER_DRAWS = "over the ten draws of the gallery, of which the figures are the means"
 GOLDEN = 137.508  # degrees: neighbours in the order of names get hues far apart
 
 
@@ -36,8 +38,16 @@ def scores(report: Report, before: Report | None) -> Element:
         old = earlier.get(task.name)
         rows = [_row("before", old), _row("after", task), _change(old, task)] if old else [_row("scores", task)]
         groups.append(element("tbody", element("tr", name), *rows))
-    caption = "Percent, below it the 95 % interval over the query identities. Without re-ranking."
+    caption = f"Percent, below it the 95 % interval {_over(report.tasks)}. Without re-ranking."
     return _table(caption, groups, "scores")
+
+
+def _over(tasks: Sequence[Task]) -> str:
+    """What the intervals tell."""
+    draws = [task.protocol == "vehicleid" for task in tasks]
+    if all(draws):
+        return OVER_DRAWS
+    return f"over the query identities (vehicleid: {OVER_DRAWS})" if any(draws) else "over the query identities"
 
 
 def reranked(report: Report) -> list[Element]:
@@ -79,23 +89,34 @@ def _change(old: Task, new: Task) -> Element:
     )
 
 
-def match_curves(lists: Sequence[Lists], before: Sequence[Lists]) -> Element:
+def match_curves(lists: Sequence[Lists], before: Sequence[Lists]) -> list[Element]:
+    """Nothing where no list has a curve."""
     named: list[tuple[str, Lists]] = [
         (one.task if len(lists) > 1 else "after" if before else one.task, one) for one in lists
     ]
     named += [(f"before, {one.task}" if len(lists) > 1 else "before", one) for one in before]
     lines = [
-        Line(name, list(range(1, len(one.cmc) + 1)), [float(100 * share) for share in one.cmc]) for name, one in named
+        Line(name, list(range(1, len(one.cmc) + 1)), [float(100 * share) for share in one.cmc])
+        for name, one in named
+        if len(one.cmc)
     ]
+    if not lines:
+        return []
     about = "CMC: the share of queries whose first right picture stands at that rank or above."
     chart = draw_lines(lines, name="cmc", x_name="rank", y_name="queries, %", x_low=1)
-    return element("figure", chart, element("figcaption", about))
+    return [element("figure", chart, element("figcaption", about))]
 
 
 def camera_pairs(pairs: Sequence[CameraPair]) -> list[Element]:
-    """A table for mAP and one for R1: query cameras down, gallery cameras across."""
+    """A table for mAP and one for R1: query cameras down, gallery cameras across; a line where these are too many."""
     rows = _by_number({pair.query_camera for pair in pairs})
     columns = _by_number({pair.gallery_camera for pair in pairs})
+    if max(len(rows), len(columns)) > N_CAMERAS:
+        about = (
+            f"Cameras: {len(rows):,} of queries, {len(columns):,} of the gallery; up to {N_CAMERAS} a side are drawn. "
+            "The scores of each pair are in report.json."
+        )
+        return [element("p", about)]
     of = {(pair.query_camera, pair.gallery_camera): pair for pair in pairs}
     tables = []
     for metric in ("mAP", "R1"):
