@@ -10,10 +10,10 @@ import numpy as np
 
 from resight.calibration import Calibration
 from resight.data.dataset import all_records, fingerprint, require_pictures
-from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions
+from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions, require_unit_length
 from resight.embedder import Embedder
 from resight.errors import DataError
-from resight.evaluate import require_unit_length, sides
+from resight.evaluate import sides
 from resight.metrics import numbers
 from resight.similarities import Sample
 from resight.thresholds import RATES, Plan, learn, plan

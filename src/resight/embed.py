@@ -100,6 +100,17 @@ def embed_captions(encoder: Embedder, records: Sequence[Record], *, precision: P
     )
 
 
+def require_unit_length(pictures: Embeddings) -> None:
+    """Raises DataError unless every picture's vector has length 1: inner products are taken for cosines."""
+    lengths = np.linalg.norm(pictures.embedding, axis=1)
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))
+    if len(wrong):
+        raise DataError(
+            f"{pictures.paths[wrong[0]]}: its vector has length {lengths[wrong[0]]:.4g}, not 1; so have "
+            f"{len(wrong) - 1:,} others. Normalise your vectors; a zero or infinite one means broken weights."
+        )
+
+
 def prepare(path: Path) -> None:
     """Makes sure that `save` can write to path, before hours of embedding; makes its folder.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resight.clip.tokenizer import count_tokens
 from resight.data.check_labels import unanswered
 from resight.data.dataset import fingerprint, require_pictures
-from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions
+from resight.embed import PLAINLY, EmbedConfig, embed, embed_captions, require_unit_length
 from resight.embedder import Embedder
 from resight.errors import ConfigError, DataError
 from resight.examples import Ranked, rank_captions
@@ -262,17 +262,6 @@ def compare(
         tasks=tuple(tasks),
         notes=(*splits.notes, *plan.notes),
     )
-
-
-def require_unit_length(pictures: Embeddings) -> None:
-    """Raises DataError unless every picture's vector has length 1: inner products are taken for cosines."""
-    lengths = np.linalg.norm(pictures.embedding, axis=1)
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))
-    if len(wrong):
-        raise DataError(
-            f"{pictures.paths[wrong[0]]}: its vector has length {lengths[wrong[0]]:.4g}, not 1; so have "
-            f"{len(wrong) - 1:,} others. Normalise your vectors; a zero or infinite one means broken weights."
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,6 +216,13 @@ def test_what_cannot_be_judged_is_said(draw: Draw) -> None:
     )
 
 
+def test_vectors_of_broken_weights_are_refused(draw: Draw) -> None:
+    drawn = draw(3, 3)
+    drawn.pictures.embedding[1] = np.nan
+    with pytest.raises(DataError, match=r"its vector has length nan, not 1; so have 0 others"):
+        audit(drawn.pictures, drawn.records, [""] * 9)
+
+
 def test_too_few_labels_are_refused(draw: Draw) -> None:
     drawn = draw(2, 2)
     for names, message in (

@@ -20,6 +20,7 @@ from resight.audit.copies import SIDES, copy_faults
 from resight.audit.faults import Fault
 from resight.audit.identities import identity_faults
 from resight.data.index import relabel
+from resight.embed import require_unit_length
 from resight.errors import DataError
 from resight.types import Embeddings, Record, Splits
 
@@ -52,8 +53,9 @@ def audit(
 
     pictures: a row a record. sides: train, validation, test or "" of each record. captions: a row a caption, in the
     records' order; None where the encoder has no text tower. The same input gives the same faults. Raises DataError
-    when fewer than two identities are known, or there is a picture of each at most.
+    when fewer than two identities are known, or there is a picture of each at most, or a vector is not of length 1.
     """
+    require_unit_length(pictures)
     sizes = Counter(record.identity for record in records if record.identity is not None)
     if len(sizes) < 2:
         known = "no identity is known" if not sizes else f"one identity alone is known ({next(iter(sizes))})"
