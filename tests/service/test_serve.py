@@ -76,7 +76,7 @@ def test_what_cannot_start_is_one_line(
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else name)
     assert main(["serve", "gallery"]) == 2
-    assert capsys.readouterr().err == "resight: uvicorn: not installed. Run: pip install \"resight[serve]\"\n"
+    assert capsys.readouterr().err == 'resight: uvicorn: not installed. Run: pip install "resight[serve]"\n'
 
 
 def test_a_token_that_no_header_can_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

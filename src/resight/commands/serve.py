@@ -78,7 +78,7 @@ class ServeCommand:
 def serve(arguments: ServeCommand) -> int:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"{', '.join(missing)}: not installed. Run: pip install \"resight[serve]\"")
+        raise ConfigError(f'{", ".join(missing)}: not installed. Run: pip install "resight[serve]"')
     from resight.service.app import ServeConfig, create_app
     from resight.service.guard import is_loopback
 
