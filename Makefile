@@ -13,7 +13,7 @@ test: $(VENV)/ready  ## the quick suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-all: $(VENV)/ready  ## with the slow tests
-	$(BIN)/python -m pytest -m "not gpu and not docs" --durations=10
+	$(BIN)/python -m pytest -m "not gpu and not docs and not interrupts" --durations=10
 
 check: $(VENV)/ready  ## style, types, and the tests that hold the shape of the project
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import signal
+import subprocess
 import sys
 import threading
 import types
@@ -413,6 +414,17 @@ def test_a_full_disk_keeps_the_checkpoint_before(
 # Ctrl-C
 
 
+def test_interrupts_in_a_process_of_their_own() -> None:
+    """A signal that comes late would end a process that runs other tests too."""
+    here = Path(__file__).parent
+    files = [str(here / "test_training.py"), str(here / "data" / "test_loader.py")]
+    command = [sys.executable, "-m", "pytest", "-m", "interrupts", "-p", "no:cacheprovider", *files]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "5 passed" in ran.stdout
+
+
+@pytest.mark.interrupts
 @pytest.mark.parametrize("step", [2, N_STEPS, N_STEPS * EPOCHS])
 def test_ctrl_c_waits_for_the_step_and_saves(tmp_path: Path, whole: tuple[Stage[Rows], Run], step: int) -> None:
     toy = Toy()
@@ -426,6 +438,7 @@ def test_ctrl_c_waits_for_the_step_and_saves(tmp_path: Path, whole: tuple[Stage[
     assert steps(run) == steps(whole[1])
 
 
+@pytest.mark.interrupts
 def test_the_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     toy = Toy()
 

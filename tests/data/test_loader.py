@@ -184,6 +184,7 @@ def test_few_batches_are_prepared_ahead(records: list[Record], monkeypatch: pyte
     assert 2 < len(opened) <= 2 * 3 * 2
 
 
+@pytest.mark.interrupts
 def test_an_interrupt_reaches_the_consumer_and_ends_the_threads(
     records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
