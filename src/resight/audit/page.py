@@ -6,22 +6,19 @@ import base64
 import hashlib
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from PIL import Image
 
+from resight import markup
 from resight.audit.faults import OFFERED, Decision, Fault, sureness, table_rows
 from resight.contact_sheet import thumbnail
 from resight.data.findings import picture
 from resight.data.images import open_image
-from resight.errors import DataError
-from resight.markup import element
+from resight.markup import data, element
 from resight.types import Record
 
 LARGEST = 4_500_000  # bytes of pictures in the page
@@ -33,7 +30,6 @@ SIZES = (
     (48, 50),
 )  # pixels of the longer side, and JPEG quality; tried in turn
 KEYS = {"keep": "K", "move": "V", "merge": "M", "drop": "X", "": "S"}
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def write_page(faults: Sequence[Fault], root: Path, path: Path, *, name: str, about: str, notes: Sequence[str]) -> None:
@@ -47,42 +43,14 @@ def write_page(faults: Sequence[Fault], root: Path, path: Path, *, name: str, ab
     sizes, sources = _draw(records)
     cards = [_card(rank, fault, thumbnails, sizes, root) for rank, fault in enumerate(faults, 1)]
     rows = table_rows(faults, root)
-    here = files("resight.audit")
-    document = element(
-        "html",
-        element(
-            "head",
-            element("meta", charset="utf-8"),
-            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-            element("title", f"Label faults of {name}"),
-            element("style", (here / "page.css").read_text(encoding="utf-8")),
-        ),
-        element(
-            "body",
-            element("main", *_head(faults, name, about, notes), *cards),
-            _bar(len(faults)),
-            _data("rows", rows),
-            _data("pictures", sources),
-            element("script", (here / "page.js").read_text(encoding="utf-8")),
-            data_store=f"resight-audit-{hashlib.blake2b(json.dumps(rows).encode(), digest_size=8).hexdigest()}",
-        ),
-        lang="en",
-    )
-    text = "<!DOCTYPE html>\n" + ElementTree.tostring(document, encoding="unicode", method="html") + "\n"
-    written = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        written.write_text(text, encoding="utf-8", errors="replace")  # a file name need not be text
-        written.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error}). Free the disk or name another place.") from error
-    finally:
-        written.unlink(missing_ok=True)
-
-
-def _data(name: str, value: object) -> Element:
-    """Data for the script; no text in it can end the element."""
-    return element("script", json.dumps(value).replace("<", "\\u003c"), id=name, type="application/json")
+    body = [
+        element("main", *_head(faults, name, about, notes), *cards),
+        _bar(len(faults)),
+        data("rows", rows),
+        data("pictures", sources),
+    ]
+    store = f"resight-audit-{hashlib.blake2b(json.dumps(rows).encode(), digest_size=8).hexdigest()}"
+    markup.write_page(path, f"Label faults of {name}", "resight.audit", body, data_store=store)
 
 
 def _shown(fault: Fault) -> list[Record]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import os
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -18,14 +14,12 @@ from PIL import Image
 
 from resight.data.images import open_image
 from resight.embed import prepare_folder
-from resight.errors import DataError
-from resight.markup import element
+from resight.markup import data, element, write_page
 from resight.types import Record
 
 LARGEST = 3_400_000  # bytes of pictures in the page
 SIZES = ((128, 80), (112, 74), (96, 70), (80, 64), (64, 58), (48, 50))
 """Pixels of the longer side and JPEG quality, tried in turn until all fit into LARGEST."""
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 DARKEST = 0.75  # of the shade over the places that do not count
 BRIGHT = 0.95  # of the places are darker than clear
 
@@ -81,35 +75,5 @@ def scrolling(inside: Element, name: str) -> Element:
 
 def write_document(title: str, body: Sequence[Element], pictures: Pictures, path: Path) -> None:
     """Writes the page, whole or not at all. Raises DataError when it cannot be written."""
-    here = files("resight.page")
-    root = element(
-        "html",
-        element(
-            "head",
-            element("meta", charset="utf-8"),
-            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-            element("title", title),
-            element("style", (here / "page.css").read_text(encoding="utf-8")),
-        ),
-        element(
-            "body",
-            element("main", *body),
-            # no text in it can end the element
-            element(
-                "script", json.dumps(pictures.sources).replace("<", "\\u003c"), id="pictures", type="application/json"
-            ),
-            element("script", (here / "page.js").read_text(encoding="utf-8")),
-        ),
-        lang="en",
-    )
-    text = "<!DOCTYPE html>\n" + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
     prepare_folder(path.parent)
-    written = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        written.write_text(text, encoding="utf-8", errors="replace")  # a file name need not be text
-        written.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error}). Free the disk or name another place.") from error
-    finally:
-        written.unlink(missing_ok=True)
+    write_page(path, title, "resight.page", [element("main", *body), data("pictures", pictures.sources)])
